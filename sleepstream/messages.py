@@ -1,0 +1,278 @@
+"""What travels down the stream: chunks, epochs, estimates.
+
+Every room speaks in these types and in nothing else. They are frozen, and the arrays in them are
+read-only, so that a value that was announced is the value that was recorded. This module imports
+nothing of ours.
+
+Units: signals in microvolts, float32, shape ``(n_channels, n_samples)``; times in seconds on the
+sender's clock (for a file: seconds since its first sample).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+EPOCH_S = 30.0
+"""Length of an epoch in seconds, as in the AASM manual."""
+
+SFREQ = 100.0
+"""Sampling rate of everything downstream of the resampler, in hertz."""
+
+EPOCH_N_SAMPLES = int(EPOCH_S * SFREQ)
+"""Samples in one epoch at `SFREQ`."""
+
+N_HORIZONS = 20
+"""How many epochs ahead the forecast looks (20 epochs are 10 minutes)."""
+
+
+class Stage(IntEnum):
+    """A sleep stage, numbered as the models number it."""
+
+    W = 0
+    N1 = 1
+    N2 = 2
+    N3 = 3
+    REM = 4
+
+
+STAGES: tuple[Stage, ...] = tuple(Stage)
+N_STAGES = len(STAGES)
+
+UNSCORABLE = "?"
+"""What is written where there is no stage."""
+
+
+def stage_name(stage: Stage | None) -> str:
+    """Return the name of a stage, or ``"?"`` where there is none."""
+    return UNSCORABLE if stage is None else stage.name
+
+
+def frozen(values: npt.ArrayLike) -> Float32Array:
+    """Return a read-only float32 copy of `values`."""
+    copy = np.array(values, dtype=np.float32)
+    copy.setflags(write=False)
+    return copy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Samples as they came off the wire or out of a file.
+
+    Attributes
+    ----------
+    stamps_s : ndarray of float64, shape (n_samples,)
+        Time stamp of each sample, in seconds on the sender's clock.
+    data : ndarray of float32, shape (n_channels, n_samples)
+        The samples in microvolts. NaN where the sender sent no number.
+    """
+
+    stamps_s: Float64Array
+    data: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch of time for which no samples came.
+
+    Attributes
+    ----------
+    start_s, end_s : float
+        Sender's time of the first missing sample and of the first sample after the gap. A sender
+        whose clock jumped backwards yields ``end_s < start_s``.
+    """
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How far the signal of one epoch can be trusted.
+
+    Attributes
+    ----------
+    score : float
+        From 0 (nothing usable) to 1 (nothing to complain about).
+    reasons : tuple of str
+        What was wrong, in words: ``"flat 12 s"``, ``"41 % missing"``. Empty when nothing was.
+    """
+
+    score: float
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Epoch:
+    """Thirty seconds of one derivation, conditioned for the encoder.
+
+    Attributes
+    ----------
+    index : int
+        Number of the epoch in its night, from 0. For a provisional window: of the epoch in which
+        the window ends.
+    onset_s, end_s : float
+        Sender's time of the first sample and of the end.
+    data : ndarray of float32, shape (1, 3000)
+        High-passed signal in microvolts at 100 Hz; zero where samples are missing.
+    valid : float
+        Fraction of the samples that are real, 0 to 1.
+    quality : Quality
+        Verdict on the signal.
+    scorable : bool
+        Whether enough of the epoch is real to be staged.
+    final : bool
+        False for a sliding window between epochs.
+    """
+
+    index: int
+    onset_s: float
+    end_s: float
+    data: Float32Array
+    valid: float
+    quality: Quality
+    scorable: bool = True
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DisorderScore:
+    """The overnight disorder score, or the reason why there is none yet.
+
+    Attributes
+    ----------
+    name : str
+        What the score speaks of.
+    probability : float or None
+        None while the score abstains.
+    interval : tuple of float or None
+        95 % interval of the probability.
+    statement : str
+        One sentence: what the number means, or why there is none.
+    """
+
+    name: str
+    probability: float | None
+    interval: tuple[float, float] | None
+    statement: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StageEstimate:
+    """What the program says about one epoch.
+
+    Attributes
+    ----------
+    bed : str
+        Whose epoch it is.
+    epoch : int
+        Number of the epoch in its night, from 0.
+    onset_s, end_s : float
+        Sender's time of the epoch's start and end.
+    stage : Stage or None
+        The most probable stage; None when the epoch is unscorable.
+    probs : ndarray of float32, shape (5,)
+        Probabilities of W, N1, N2, N3, REM after the decoder.
+    encoder_probs : ndarray of float32, shape (5,), or None
+        The same before the decoder; None when the epoch is unscorable.
+    confidence : float
+        Probability of the stage that is named; 0 when unscorable.
+    quality : Quality
+        Verdict on the signal.
+    valid : float
+        Fraction of the epoch that is real.
+    forecast : ndarray of float32, shape (20, 5)
+        Stage probabilities 1 … 20 epochs ahead.
+    p_wake_5min, p_rem_5min : float
+        Probability that at least one of the next ten epochs is W, or REM.
+    disorder : DisorderScore
+        The overnight disorder score so far.
+    final : bool
+        True when the epoch has closed. A final estimate is never changed.
+    model : str
+        Hash of the models that made it.
+    latency_ms : float
+        From the arrival of the last sample needed to this estimate. Not part of the estimate's
+        identity: it differs from run to run.
+    """
+
+    bed: str
+    epoch: int
+    onset_s: float
+    end_s: float
+    stage: Stage | None
+    probs: Float32Array
+    encoder_probs: Float32Array | None
+    confidence: float
+    quality: Quality
+    valid: float
+    forecast: Float32Array
+    p_wake_5min: float
+    p_rem_5min: float
+    disorder: DisorderScore
+    final: bool
+    model: str
+    latency_ms: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the estimate as the documented JSON object (see ``docs/outputs.md``)."""
+        return {
+            "bed": self.bed,
+            "epoch": self.epoch,
+            "onset": self.onset_s,
+            "stage": stage_name(self.stage),
+            "probs": _numbers(self.probs),
+            "confidence": self.confidence,
+            "quality": {
+                "score": self.quality.score,
+                "valid": self.valid,
+                "reasons": list(self.quality.reasons),
+            },
+            "forecast": {
+                "probs": [_numbers(row) for row in self.forecast],
+                "p_wake_5min": self.p_wake_5min,
+                "p_rem_5min": self.p_rem_5min,
+            },
+            "disorder": {
+                "name": self.disorder.name,
+                "probability": self.disorder.probability,
+                "interval": self.disorder.interval,
+                "statement": self.disorder.statement,
+            },
+            "latency_ms": self.latency_ms,
+            "final": self.final,
+            "model": self.model,
+        }
+
+
+def _numbers(row: Float32Array) -> list[float]:
+    return [float(value) for value in row]
+
+
+EventKind = Literal["connected", "gap", "warning", "channel", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to the night beside its epochs.
+
+    Attributes
+    ----------
+    kind : str
+        One of ``connected``, ``gap``, ``warning``, ``channel``, ``ended``.
+    at_s : float
+        Sender's time at which it happened.
+    text : str
+        One sentence for a person.
+    """
+
+    kind: EventKind
+    at_s: float
+    text: str

@@ -9,16 +9,22 @@ safetensors holds arrays and nothing else.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 import sleepstream_models
 
 from sleepstream.errors import ModelError
+
+if TYPE_CHECKING:  # `models list` reads descriptions and need not wait for torch
+    from torch import Tensor
 
 WEIGHTS_FILE = "weights.safetensors"
 DESCRIPTION_FILE = "model.toml"
@@ -125,6 +131,101 @@ def find(name: str, kind: str | None = None) -> ModelFiles:
         f"these models: {names}",
         "name one of them, a folder with a model.toml, or import one (`sleepstream models import`)",
     )
+
+
+def save_model(
+    folder: Path,
+    *,
+    kind: str,
+    arch: str,
+    tensors: dict[str, Tensor],
+    options: dict[str, Any],
+    card: str,
+    **extra: Any,
+) -> ModelFiles:
+    """Write a model into `folder`: weights, description and card, all of them or nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it goes; its last part is the model's name. A model that is there is replaced.
+    kind, arch : str
+        As in `ModelFiles`.
+    tensors : dict of Tensor
+        The weights by name.
+    options : dict
+        Shapes and settings of the network and its front end.
+    card : str
+        The model card, Markdown.
+    **extra
+        Further keys of ``model.toml``; a dict becomes a table.
+
+    Returns
+    -------
+    ModelFiles
+        The model, read back.
+
+    Raises
+    ------
+    ModelError
+        `folder` holds something that is no model, or cannot be written.
+    """
+    if folder.exists() and not (folder / DESCRIPTION_FILE).is_file():
+        raise ModelError(
+            f"a place for the model {folder.name!r}",
+            f"{folder} exists and is no model",
+            "choose another name, or move it away",
+        )
+    from safetensors.torch import save  # noqa: PLC0415  (brings torch: see above)
+
+    weights = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    digest = hashlib.sha256(weights).hexdigest()
+    description = {"kind": kind, "arch": arch, "sha256": digest, **extra, "options": options}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # beside the target, so that the renames stay within one file system
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            _write(staging / "new", weights, description, card)
+            if folder.exists():
+                folder.rename(staging / "old")
+            (staging / "new").rename(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        raise ModelError(
+            f"to write the model {folder.name!r} into {folder.parent}",
+            f"{type(error).__name__}: {error}",
+            "make room or choose a folder that can be written",
+        ) from error
+    return _read(folder)
+
+
+def _write(folder: Path, weights: bytes, description: dict[str, Any], card: str) -> None:
+    folder.mkdir()
+    (folder / WEIGHTS_FILE).write_bytes(weights)
+    (folder / DESCRIPTION_FILE).write_text(_toml(description), encoding="utf-8")
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _toml(table: dict[str, Any], path: tuple[str, ...] = ()) -> str:
+    """Return `table` as TOML: plain values first, then each dict as a table of its own."""
+    values = {key: v for key, v in table.items() if not isinstance(v, dict)}
+    # JSON's strings, numbers, booleans and lists of these are TOML's too (but for DEL: escaped)
+    lines = [
+        f"{_key(key)} = {json.dumps(v, allow_nan=False, ensure_ascii=True)}\n"
+        for key, v in values.items()
+    ]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            inner = (*path, _key(key))
+            lines.append(f"\n[{'.'.join(inner)}]\n{_toml(value, inner)}")
+    return "".join(lines)
+
+
+def _key(key: str) -> str:
+    bare = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
+    return key if bare else json.dumps(key)
 
 
 def _read(folder: Path) -> ModelFiles:

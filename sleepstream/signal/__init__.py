@@ -1,0 +1,1 @@
+"""From samples as they arrive to epochs as the stager wants them: stateful, causal, cut-proof."""

@@ -1,0 +1,157 @@
+"""From chunks on the wire to epochs for the stager: the whole signal room as one object.
+
+Enters: `Chunk`. Leaves: `Epoch` (final ones, each once, in order, none left out) and on request the
+provisional window that ends now. The path of a sample is timeline, montage, resampler, high-pass,
+ring; every step carries its own state and none depends on how the samples were cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from sleepstream.messages import EPOCH_N_SAMPLES, SFREQ, Chunk, Epoch, Float32Array, Gap, frozen
+from sleepstream.signal import quality
+from sleepstream.signal.filters import HighPass, Resampler
+from sleepstream.signal.montage import Montage
+from sleepstream.signal.ring import Ring
+from sleepstream.signal.timeline import Run, Timeline, fill_missing
+
+RING_N_SAMPLES = 4 * EPOCH_N_SAMPLES
+_RAW, _CONDITIONED = 0, 1
+
+
+class Epocher:
+    """Turns one stream into epochs.
+
+    Parameters
+    ----------
+    sfreq : float
+        Nominal rate of the stream in hertz.
+    montage : Montage
+        What to make of its channels.
+    min_valid : float
+        Fraction of an epoch that has to be real for it to be scorable.
+    """
+
+    def __init__(self, sfreq: float, montage: Montage, min_valid: float = 0.8) -> None:
+        self.montage = montage
+        self._min_valid = min_valid
+        self._resampler = Resampler(sfreq)
+        self.timeline = Timeline(sfreq)
+        self._high_pass = HighPass()
+        self._ring = Ring(2, RING_N_SAMPLES)
+        self._last_uv = 0.0  # held where a sample is missing
+        self._n_epochs = 0
+        self._unit_checked = False
+        self._gaps: list[Gap] = []
+
+    @property
+    def delay_s(self) -> float:
+        """Delay of the conditioned signal behind the sender's, in seconds."""
+        return self._resampler.delay_s
+
+    @property
+    def n_samples(self) -> int:
+        """Samples at 100 Hz since the start of the night, missing ones included."""
+        return self._ring.end
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the gaps found since the last call."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def push(self, chunk: Chunk) -> Iterator[Epoch]:
+        """Take the next samples and yield the epochs that they complete.
+
+        Parameters
+        ----------
+        chunk : Chunk
+            The montage's channels in microvolts, of any length.
+
+        Yields
+        ------
+        Epoch
+            Final epochs, each once and in order. Epochs in which nothing arrived come too.
+
+        Raises
+        ------
+        UnitError
+            The first epoch's amplitude contradicts the declared unit.
+        StreamError
+            A time stamp is not a number.
+        """
+        for item in self.timeline.place(chunk):
+            if isinstance(item, Gap):
+                self._gaps.append(item)
+            else:
+                yield from self._push_run(item)
+
+    def window(self) -> Epoch | None:
+        """Return the thirty seconds that end now as a provisional epoch.
+
+        Returns
+        -------
+        Epoch or None
+            None during the first thirty seconds of a night.
+        """
+        end = self._ring.end
+        if end < EPOCH_N_SAMPLES:
+            return None
+        return self._cut(end, index=(end - 1) // EPOCH_N_SAMPLES, final=False)
+
+    def _push_run(self, run: Run) -> Iterator[Epoch]:
+        derived = self.montage.derive(run.data)
+        if run.fresh:
+            real = derived[np.isfinite(derived)]
+            self._last_uv = float(real[0]) if real.size else 0.0
+            self._resampler.begin(run.start, self._last_uv)
+            self._high_pass.begin(self._last_uv)
+        filled, real_in = fill_missing(derived, self._last_uv)
+        if filled.size:
+            self._last_uv = float(filled[-1])
+        start, raw = self._resampler.push(filled)
+        real_out = real_in[self._resampler.inputs_of(start, raw.size) - run.start]
+        rows = np.stack((raw, self._high_pass.push(raw)))
+        yield from self._write(start, rows, real_out)
+
+    def _write(
+        self, start: int, rows: Float32Array, real: npt.NDArray[np.bool_]
+    ) -> Iterator[Epoch]:
+        """Write to the ring in steps that stop at each epoch's end."""
+        while (end := (self._n_epochs + 1) * EPOCH_N_SAMPLES) <= start + real.size:
+            if start < end:
+                n = end - start
+                self._ring.write(start, rows[:, :n], real[:n])
+                start, rows, real = end, rows[:, n:], real[n:]
+            else:
+                self._ring.skip_to(end)
+            yield self._cut(end, index=self._n_epochs, final=True)
+            self._n_epochs += 1
+        self._ring.write(start, rows, real)
+
+    def _cut(self, end: int, *, index: int, final: bool) -> Epoch:
+        rows, real = self._ring.read(end - EPOCH_N_SAMPLES, end)
+        valid = float(real.mean())
+        conditioned = np.where(real, rows[_CONDITIONED], np.float32(0.0))
+        verdict = quality.judge(rows[_RAW], conditioned, real)
+        scorable = valid >= self._min_valid
+        if final and scorable and not self._unit_checked:
+            quality.check_unit(conditioned, self.montage.unit)
+            self._unit_checked = True
+        return Epoch(
+            index=index,
+            onset_s=self._time_of(end - EPOCH_N_SAMPLES),
+            end_s=self._time_of(end),
+            data=frozen(conditioned[np.newaxis]),
+            valid=valid,
+            quality=verdict,
+            scorable=scorable,
+            final=final,
+        )
+
+    def _time_of(self, place: int) -> float:
+        """Return the sender's time of a place on the 100 Hz grid."""
+        return self.timeline.time_of(0) + place / SFREQ

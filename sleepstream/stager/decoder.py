@@ -1,0 +1,282 @@
+"""The decoder: what the encoder says about one epoch, read in the light of the night.
+
+In come the encoder's five probabilities per epoch, or the news that an epoch could not be scored;
+out go the decoder's probabilities, the forecast, and the chance of wake and of REM in five minutes.
+Three decoders share one protocol: our GPT with its cache, the published SleepGPT, and none at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from sleepstream.errors import ModelError
+from sleepstream.messages import N_STAGES, Float32Array, Float64Array, Stage, frozen
+from sleepstream.stager import context, forecast
+from sleepstream.stager.gpt import Gpt, GptShape, KVCache, split
+from sleepstream.stager.sleepgpt import STAGES_AHEAD, SleepGpt, convert_sleepgpt
+from sleepstream.stager.weights import ModelFiles
+
+__all__ = [
+    "Decoder",
+    "DecoderOutput",
+    "GptDecoder",
+    "NoDecoder",
+    "SleepGptDecoder",
+    "convert_sleepgpt",
+    "load_decoder",
+]
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecoderOutput:
+    """What the decoder says at one epoch.
+
+    Attributes
+    ----------
+    probs : ndarray of float32, shape (5,)
+        Stage probabilities of this epoch.
+    forecast : ndarray of float32, shape (20, 5)
+        Stage probabilities 1 … 20 epochs ahead.
+    p_wake_5min, p_rem_5min : float
+        Probability that any of the next ten epochs is W, or REM.
+    """
+
+    probs: Float32Array
+    forecast: Float32Array
+    p_wake_5min: float
+    p_rem_5min: float
+
+
+class Decoder(Protocol):
+    """What the stager asks of a decoder. One decoder serves one night."""
+
+    name: str
+    sha256: str
+
+    def step(self, probs: Float32Array | None) -> DecoderOutput:
+        """Take in one epoch's probabilities, None where it was unscorable."""
+        ...
+
+    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+        """Say what `step` would say, and leave no trace."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the night."""
+        ...
+
+
+class NoDecoder:
+    """The encoder's probabilities as they are, with a forecast from stage transitions alone.
+
+    An unscorable epoch gets what the transitions make of the epoch before.
+    """
+
+    def __init__(self) -> None:
+        self._matrix = forecast.transitions()
+        self.name = "none"
+        self.sha256 = hashlib.sha256(self._matrix.tobytes()).hexdigest()
+        self.reset()
+
+    def step(self, probs: Float32Array | None) -> DecoderOutput:
+        """Take in one epoch's probabilities, None where it was unscorable."""
+        output = self.peek(probs)
+        self._belief = output.probs.astype(np.float64)
+        return output
+
+    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+        """Say what `step` would say, and leave no trace."""
+        return _markov_output(self._belief @ self._matrix if probs is None else probs, self._matrix)
+
+    def reset(self) -> None:
+        """Forget the night."""
+        self._belief = forecast.stationary(self._matrix)
+
+
+class GptDecoder:
+    """Our GPT over soft stages, one cached step per epoch.
+
+    Parameters
+    ----------
+    gpt : Gpt
+        The network.
+    device : torch.device
+        Where it runs.
+    name, sha256 : str
+        Of its weights.
+    """
+
+    def __init__(self, gpt: Gpt, device: torch.device, name: str, sha256: str) -> None:
+        self.name = name
+        self.sha256 = sha256
+        self._device = device
+        self._gpt = gpt.to(device).eval()
+        self._cache = KVCache(gpt.shape, device)
+        self._context = context.start()
+
+    def step(self, probs: Float32Array | None) -> DecoderOutput:
+        """Take in one epoch's probabilities, None where it was unscorable."""
+        self._context, output = self._run(probs)
+        self._cache.advance()
+        return output
+
+    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+        """Say what `step` would say, and leave no trace."""
+        return self._run(probs)[1]
+
+    def reset(self) -> None:
+        """Forget the night."""
+        self._cache.reset()
+        self._context = context.start()
+
+    @torch.inference_mode()
+    def _run(self, probs: Float32Array | None) -> tuple[context.Context, DecoderOutput]:
+        row = np.zeros(N_STAGES) if probs is None else probs
+        after, inputs = context.advance(self._context, row[None], [probs is not None])
+        logits = self._gpt(torch.from_numpy(inputs[None]).to(self._device), self._cache)
+        now, ahead, soon = (part.double().cpu() for part in split(logits[0, 0]))
+        rows = ahead.softmax(dim=-1)
+        # an epoch among the next ten cannot be likelier than any of them
+        floor = rows[: forecast.SOON_EPOCHS].amax(dim=0)
+        p_wake, p_rem = soon.sigmoid().maximum(floor[[Stage.W, Stage.REM]]).tolist()
+        return after, DecoderOutput(
+            probs=frozen(now.softmax(dim=-1).numpy()),
+            forecast=frozen(rows.numpy()),
+            p_wake_5min=p_wake,
+            p_rem_5min=p_rem,
+        )
+
+
+class SleepGptDecoder:
+    """The published SleepGPT over hard stages, fused with the encoder as its authors do.
+
+    The encoder's log-probabilities and the prediction made two epochs ago are averaged with the
+    fusion's weight; the most probable stage is what the language model reads next. The whole
+    context is recomputed at every epoch (see `sleepstream.stager.sleepgpt`). The forecast is by
+    stage transitions. An unscorable epoch is read as the stage that was predicted for it.
+
+    Parameters
+    ----------
+    network : SleepGpt
+        The network.
+    weight : float
+        Share of the language model in the fusion.
+    device : torch.device
+        Where it runs.
+    name, sha256 : str
+        Of its weights.
+    """
+
+    def __init__(
+        self, network: SleepGpt, weight: float, device: torch.device, name: str, sha256: str
+    ) -> None:
+        self.name = name
+        self.sha256 = sha256
+        self._weight = weight
+        self._device = device
+        self._network = network.to(device).eval()
+        self._matrix = forecast.transitions()
+        self.reset()
+
+    def step(self, probs: Float32Array | None) -> DecoderOutput:
+        """Take in one epoch's probabilities, None where it was unscorable."""
+        output = self.peek(probs)
+        self._stages.append(int(output.probs.argmax()))
+        self._predicted.append(self._predict())
+        return output
+
+    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+        """Say what `step` would say, and leave no trace."""
+        return _markov_output(self._fused(probs), self._matrix)
+
+    def reset(self) -> None:
+        """Forget the night."""
+        self._stages: deque[int] = deque(maxlen=self._network.context)
+        self._predicted: deque[Float64Array] = deque(maxlen=STAGES_AHEAD)
+
+    def _fused(self, probs: Float32Array | None) -> npt.NDArray[Any]:
+        ripe = len(self._predicted) == STAGES_AHEAD
+        prior = self._predicted[0] if ripe else forecast.stationary(self._matrix)
+        if probs is None:
+            return prior
+        if not ripe:
+            return probs
+        fused = (1.0 - self._weight) * np.log(probs + _TINY) + self._weight * np.log(prior + _TINY)
+        powers = np.exp(fused - fused.max())
+        normalised: npt.NDArray[Any] = powers / powers.sum()
+        return normalised
+
+    @torch.inference_mode()
+    def _predict(self) -> Float64Array:
+        """Return the probabilities of the stage two epochs on."""
+        stages = torch.tensor([list(self._stages)], device=self._device)
+        logits = self._network(stages)[0, -1, :N_STAGES].double().cpu()
+        probs: Float64Array = logits.softmax(dim=-1).numpy()
+        return probs
+
+
+def load_decoder(model: ModelFiles | None, device: torch.device) -> Decoder:
+    """Build the decoder that a model folder describes.
+
+    Parameters
+    ----------
+    model : ModelFiles or None
+        A model of kind ``"decoder"``; None for `NoDecoder`.
+    device : torch.device
+        Where it runs.
+
+    Returns
+    -------
+    Decoder
+        At the start of a night.
+
+    Raises
+    ------
+    ModelError
+        An unknown architecture, or weights that do not fit it.
+    """
+    if model is None:
+        return NoDecoder()
+    try:
+        if model.arch == "gpt":
+            gpt = Gpt(GptShape(n_inputs=context.N_INPUTS, **model.options))
+            _fill(gpt, model)
+            return GptDecoder(gpt, device, model.name, model.sha256)
+        if model.arch == "sleepgpt":
+            options = dict(model.options)
+            weight = float(options.pop("weight"))
+            network = SleepGpt(**options)
+            _fill(network, model)
+            return SleepGptDecoder(network, weight, device, model.name, model.sha256)
+    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"weights and options of a {model.arch!r} decoder in {model.folder}",
+            str(error).splitlines()[0],
+            "import or install the model again",
+        ) from error
+    raise ModelError(
+        f"a decoder of arch 'gpt' or 'sleepgpt' in {model.folder}",
+        f"arch {model.arch!r}",
+        "name another decoder; `sleepstream models list` shows them",
+    )
+
+
+def _fill(network: nn.Module, model: ModelFiles) -> None:
+    network.load_state_dict(load_file(model.weights))
+
+
+def _markov_output(probs: npt.NDArray[Any], matrix: Float64Array) -> DecoderOutput:
+    rows, p_wake, p_rem = forecast.markov(probs, matrix)
+    return DecoderOutput(frozen(probs), rows, p_wake, p_rem)

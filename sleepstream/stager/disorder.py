@@ -1,0 +1,233 @@
+"""The overnight disorder score: what the architecture of the night so far looks like.
+
+In come final stages, one per epoch; out goes a probability with its interval, or the reason why
+there is none. The score compares shares, shifts and bout lengths since sleep onset with those of
+patients of one sleep clinic who turned out to have severe sleep apnoea, or none. It is a research
+score and no diagnosis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from sleepstream.errors import ModelError
+from sleepstream.messages import EPOCH_S, N_STAGES, DisorderScore, Float64Array, Stage
+from sleepstream.stager.weights import ModelFiles
+
+EPOCHS_PER_H = int(3600 / EPOCH_S)
+"""Epochs in an hour."""
+
+FIRST_HOUR = 1
+"""The score abstains for this many hours after sleep onset."""
+
+MAX_UNSCORABLE = 0.3
+"""It abstains when a greater share of the epochs since sleep onset was unscorable."""
+
+MIN_ASLEEP = 0.3
+"""It abstains when a smaller share of the scored epochs since onset is sleep: that is no night."""
+
+ONSET_EPOCHS = 6
+"""Sleep onset is the first of this many epochs of sleep in a row (three minutes)."""
+
+ARCH = "architecture-logistic"
+"""Name of this kind of model in `model.toml`."""
+
+N_FEATURES = 27
+"""How many numbers describe the night so far."""
+
+_SHIFTS = ((1, 0), (1, 2), (2, 0), (2, 1), (2, 3), (3, 2), (3, 1), (4, 0), (4, 1), (0, 2))
+_NONE = -1
+
+
+class DisorderScorer:
+    """The score of one night, fed with its final stages.
+
+    Parameters
+    ----------
+    name : str
+        What the score speaks of.
+    sha256 : str
+        Hash of its weights.
+    tensors : mapping of str to ndarray
+        One model for each hour since sleep onset, the last for all hours after: ``mean`` and
+        ``scale`` (n_hours, N_FEATURES), ``coefficients`` (n_hours, n_replicates, N_FEATURES + 1):
+        the intercept comes last, the fit first, its bootstrap replicates behind it.
+
+    Attributes
+    ----------
+    score : DisorderScore
+        As of the last epoch.
+    """
+
+    def __init__(self, name: str, sha256: str, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.name = name
+        self.sha256 = sha256
+        self._mean = tensors["mean"].astype(np.float64)
+        self._scale = tensors["scale"].astype(np.float64)
+        self._coefficients = tensors["coefficients"].astype(np.float64)
+        self._stages: list[int] = []
+        self._onset: int | None = None
+        self.score = self._judge()
+
+    @classmethod
+    def load(cls, model: ModelFiles) -> DisorderScorer:
+        """Read the weights of `model`.
+
+        Raises
+        ------
+        ModelError
+            It is of another architecture, or its weights do not fit.
+        """
+        try:
+            tensors = load_file(model.weights)
+            shape = tensors["coefficients"].shape
+            n_hours = shape[0]
+            fits = (
+                model.arch == ARCH
+                and len(shape) == 3
+                and shape[2] == N_FEATURES + 1
+                and tensors["mean"].shape == tensors["scale"].shape == (n_hours, N_FEATURES)
+            )
+            found = f"arch {model.arch!r}, coefficients of shape {shape}"
+        except (OSError, SafetensorError, KeyError) as error:
+            fits, found = False, f"{type(error).__name__}: {error}"
+        if not fits:
+            raise ModelError(
+                f"a disorder score of arch {ARCH!r} over {N_FEATURES} features in {model.folder}",
+                found,
+                "name another model, or install it again",
+            )
+        return cls(str(model.options.get("speaks_of", model.name)), model.sha256, tensors)
+
+    def step(self, stage: Stage | None) -> DisorderScore:
+        """Take in the final stage of one epoch, None where it was unscorable."""
+        self._stages.append(_NONE if stage is None else int(stage))
+        if self._onset is None:
+            self._onset = sleep_onset(self._stages[-ONSET_EPOCHS:])
+            if self._onset is not None:
+                self._onset += len(self._stages) - ONSET_EPOCHS
+        self.score = self._judge()
+        return self.score
+
+    def reset(self) -> None:
+        """Forget the night."""
+        self._stages = []
+        self._onset = None
+        self.score = self._judge()
+
+    def _judge(self) -> DisorderScore:
+        if self._onset is None:
+            return self._abstain(f"no sleep yet; it speaks from {FIRST_HOUR} h after sleep onset")
+        night = self._stages[self._onset :]
+        hours = len(night) / EPOCHS_PER_H
+        if hours < FIRST_HOUR:
+            return self._abstain(
+                f"it speaks from {FIRST_HOUR} h after sleep onset, which was "
+                f"{len(night) * EPOCH_S / 60:.0f} min ago"
+            )
+        unscorable = night.count(_NONE) / len(night)
+        if unscorable > MAX_UNSCORABLE:
+            return self._abstain(
+                f"{unscorable:.0%} of the epochs since sleep onset were unscorable; it speaks "
+                f"when {MAX_UNSCORABLE:.0%} or fewer are"
+            )
+        asleep = 1.0 - night.count(Stage.W) / (len(night) - night.count(_NONE))
+        if asleep < MIN_ASLEEP:
+            return self._abstain(
+                f"only {asleep:.0%} of the time since sleep onset is sleep; it speaks from "
+                f"{MIN_ASLEEP:.0%} on"
+            )
+        probability, interval = self._probability(night, hours)
+        return DisorderScore(self.name, probability, interval, _statement(probability, hours))
+
+    def _probability(self, night: Sequence[int], hours: float) -> tuple[float, tuple[float, float]]:
+        row = min(int(hours) - FIRST_HOUR, len(self._mean) - 1)
+        z = (architecture(night) - self._mean[row]) / self._scale[row]
+        logits = self._coefficients[row] @ np.append(z, 1.0)
+        probs = 1.0 / (1.0 + np.exp(-logits))
+        fit = float(probs[0])
+        low, high = (float(bound) for bound in np.quantile(probs, [0.025, 0.975]))
+        return fit, (min(low, fit), max(high, fit))
+
+    def _abstain(self, reason: str) -> DisorderScore:
+        return DisorderScore(self.name, None, None, f"No score: {reason}.")
+
+
+def _statement(probability: float, hours: float) -> str:
+    return (
+        f"Research score, not a diagnosis: {hours:.1f} h after sleep onset the sleep looks like "
+        f"that of clinic patients with severe sleep apnoea (AHI 30 or more) rather than none (AHI "
+        f"below 5), with probability {probability:.0%} where both are equally common."
+    )
+
+
+def sleep_onset(stages: Sequence[int]) -> int | None:
+    """Return the epoch at which sleep began, None before it.
+
+    Parameters
+    ----------
+    stages : sequence of int
+        Stages so far, -1 where unscorable.
+    """
+    run = 0
+    for index, stage in enumerate(stages):
+        run = run + 1 if stage > Stage.W else 0
+        if run == ONSET_EPOCHS:
+            return index - ONSET_EPOCHS + 1
+    return None
+
+
+def architecture(stages: Sequence[int]) -> Float64Array:
+    """Describe the night since sleep onset.
+
+    Parameters
+    ----------
+    stages : sequence of int
+        Stages since sleep onset, -1 where unscorable; at least one is scored.
+
+    Returns
+    -------
+    ndarray of float64, shape (N_FEATURES,)
+        Hours since onset, share of each stage, shifts, awakenings, arousals to N1 and REM
+        interruptions per hour, mean bout length of each stage and of sleep (log epochs), latency to
+        N3 and to REM (log epochs), and how often a stage gives way to which.
+    """
+    scored = np.asarray([stage for stage in stages if stage != _NONE])
+    hours = len(scored) / EPOCHS_PER_H
+    before, after = scored[:-1], scored[1:]
+    moved = before != after
+    shares = np.bincount(scored, minlength=N_STAGES) / len(scored)
+    rates = np.array(
+        [
+            np.sum(moved),
+            np.sum(moved & (after == Stage.W)),
+            np.sum(moved & (after == Stage.N1)),
+            np.sum(moved & (before == Stage.REM)),
+        ]
+    )
+    bouts = [_bout(scored == stage) for stage in Stage] + [_bout(scored != Stage.W)]
+    latencies = [_latency(scored, Stage.N3), _latency(scored, Stage.REM)]
+    # one imaginary epoch in each stage keeps a rare stage's odds finite
+    leaves = np.bincount(before, minlength=N_STAGES) + 1.0
+    odds = [np.sum((before == a) & (after == b)) / leaves[a] for a, b in _SHIFTS]
+    # the shares add up to one, so the last can be left out
+    return np.concatenate(
+        [[len(stages) / EPOCHS_PER_H], shares[:-1], rates / hours, bouts, latencies, odds]
+    )
+
+
+def _bout(inside: npt.NDArray[np.bool_]) -> float:
+    """Return the log of the mean length of the runs of True, 0 where there is none."""
+    n_bouts = int(inside[0]) + int(np.sum(~inside[:-1] & inside[1:]))
+    return float(np.log1p(inside.sum() / n_bouts)) if n_bouts else 0.0
+
+
+def _latency(scored: npt.NDArray[np.int64], stage: Stage) -> float:
+    found = np.flatnonzero(scored == stage)
+    return float(np.log1p(found[0] if len(found) else len(scored)))

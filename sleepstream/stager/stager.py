@@ -1,0 +1,176 @@
+"""The stager: one bed's encoder, decoder and disorder score, stepped together.
+
+In come epochs, in order and with none left out; out go estimates. `Stager.step` commits a final
+epoch to the night; `Stager.peek` answers for a sliding window and leaves no trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+import torch
+
+from sleepstream.messages import DisorderScore, Epoch, Float32Array, Stage, StageEstimate
+from sleepstream.stager import weights
+from sleepstream.stager.decoder import Decoder, DecoderOutput, load_decoder
+from sleepstream.stager.disorder import DisorderScorer
+from sleepstream.stager.encoder import Encoder, EncoderOutput
+
+NO_DECODER = "none"
+"""Name of the decoder that adds nothing to the encoder's probabilities."""
+
+
+class EpochEncoder(Protocol):
+    """What the stager asks of an encoder (`sleepstream.stager.encoder.Encoder` is one)."""
+
+    name: str
+    sha256: str
+
+    def step(self, data: Float32Array) -> EncoderOutput:
+        """Stage one epoch, shape (1, 3000), and remember what has to be."""
+        ...
+
+    def peek(self, data: Float32Array) -> EncoderOutput:
+        """Stage one window and leave no trace."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the night."""
+        ...
+
+
+class Stager:
+    """Everything that is said about one bed's epochs.
+
+    Parameters
+    ----------
+    encoder : EpochEncoder
+        From the signal to stage probabilities.
+    decoder : Decoder
+        From those to the night's.
+    disorder : DisorderScorer
+        From final stages to the overnight score.
+    bed : str
+        Whose epochs they are.
+
+    Attributes
+    ----------
+    model : str
+        Twelve hexadecimal digits that stand for the three models.
+    """
+
+    def __init__(
+        self, encoder: EpochEncoder, decoder: Decoder, disorder: DisorderScorer, bed: str
+    ) -> None:
+        self._encoder = encoder
+        self._decoder = decoder
+        self._disorder = disorder
+        self._bed = bed
+        self._n_epochs = 0
+        hashes = (encoder.sha256, decoder.sha256, disorder.sha256)
+        self.model = hashlib.sha256(":".join(hashes).encode()).hexdigest()[:12]
+
+    @classmethod
+    def load(
+        cls, *, encoder: str, decoder: str, disorder: str, device: torch.device, bed: str
+    ) -> Stager:
+        """Find the three models and build a stager at the start of a night.
+
+        Parameters
+        ----------
+        encoder, decoder, disorder : str
+            Names or folders, as `sleepstream.stager.weights.find` takes them; the decoder may be
+            ``"none"``.
+        device : torch.device
+            Where the networks run.
+        bed : str
+            Whose epochs they are.
+
+        Raises
+        ------
+        ModelError
+            A model is missing, damaged or of another kind.
+        """
+        bare = decoder == NO_DECODER
+        return cls(
+            Encoder.load(weights.find(encoder, "encoder"), device),
+            load_decoder(None if bare else weights.find(decoder, "decoder"), device),
+            DisorderScorer.load(weights.find(disorder, "disorder")),
+            bed,
+        )
+
+    def step(self, epoch: Epoch) -> StageEstimate:
+        """Stage a closed epoch and add it to the night.
+
+        Parameters
+        ----------
+        epoch : Epoch
+            The next one: its index follows the last one's. Unscorable epochs come too.
+
+        Returns
+        -------
+        StageEstimate
+            Final. Without a stage where the epoch was unscorable; its probabilities are then what
+            the decoder believes.
+
+        Raises
+        ------
+        ValueError
+            The epoch is not the next one.
+        """
+        if epoch.index != self._n_epochs:
+            raise ValueError(f"epoch {self._n_epochs} comes next, not {epoch.index}")
+        probs = self._encoder.step(epoch.data).probs if epoch.scorable else None
+        decoded = self._decoder.step(probs)
+        self._n_epochs += 1
+        return self._estimate(epoch, probs, decoded, self._disorder.step(_stage(probs, decoded)))
+
+    def peek(self, epoch: Epoch) -> StageEstimate:
+        """Stage a sliding window and leave no trace in the night.
+
+        Returns
+        -------
+        StageEstimate
+            Provisional. Its disorder score is that of the epochs closed so far.
+        """
+        probs = self._encoder.peek(epoch.data).probs if epoch.scorable else None
+        return self._estimate(epoch, probs, self._decoder.peek(probs), self._disorder.score)
+
+    def reset(self) -> None:
+        """Forget the night: the next epoch is number 0."""
+        self._encoder.reset()
+        self._decoder.reset()
+        self._disorder.reset()
+        self._n_epochs = 0
+
+    def _estimate(
+        self,
+        epoch: Epoch,
+        probs: Float32Array | None,
+        decoded: DecoderOutput,
+        disorder: DisorderScore,
+    ) -> StageEstimate:
+        stage = _stage(probs, decoded)
+        return StageEstimate(
+            bed=self._bed,
+            epoch=epoch.index,
+            onset_s=epoch.onset_s,
+            end_s=epoch.end_s,
+            stage=stage,
+            probs=decoded.probs,
+            encoder_probs=probs,
+            confidence=0.0 if stage is None else float(decoded.probs[stage]),
+            quality=epoch.quality,
+            valid=epoch.valid,
+            forecast=decoded.forecast,
+            p_wake_5min=decoded.p_wake_5min,
+            p_rem_5min=decoded.p_rem_5min,
+            disorder=disorder,
+            final=epoch.final,
+            model=self.model,
+        )
+
+
+def _stage(probs: Float32Array | None, decoded: DecoderOutput) -> Stage | None:
+    return None if probs is None else Stage(int(decoded.probs.argmax()))

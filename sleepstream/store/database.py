@@ -1,0 +1,158 @@
+"""The SQLite file itself: a path enters, an open database of the present schema leaves.
+
+What SQLite says when something is wrong with the file, the disk or another program is turned into
+a `StoreError` here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sleepstream.errors import StoreError
+from sleepstream.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+
+_WAL_ATTEMPTS = 5
+
+_PRIMARY = 0xFF
+"""SQLite's extended result codes carry the primary one in their lowest byte."""
+
+_REMEDIES: Mapping[int, str] = {
+    sqlite3.SQLITE_FULL: "free some space on this disk, or name a place on another with --store",
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable, or name another with --store",
+    sqlite3.SQLITE_PERM: "make the file and its folder writable, or name another with --store",
+    sqlite3.SQLITE_CANTOPEN: "name a file (no folder) in a place that you may write to (--store)",
+    sqlite3.SQLITE_BUSY: "another program is writing to it: close that one, or try again later",
+    sqlite3.SQLITE_NOTADB: "name another file with --store; this one was left as it is",
+    sqlite3.SQLITE_CORRUPT: "set the file aside, restore it from a copy, or rescue what can be read"
+    " with `sqlite3 FILE .recover`",
+    sqlite3.SQLITE_IOERR: "check the disk, the network drive, the cable; then try again",
+    sqlite3.SQLITE_CONSTRAINT: "this is a mistake in the program: the record was left as it was",
+}
+
+_DUPLICATES = frozenset({sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_UNIQUE})
+
+
+@contextlib.contextmanager
+def explained(path: Path, sought: str = "the record of the nights") -> Iterator[None]:
+    """Turn an error of SQLite into one that says what to do.
+
+    Parameters
+    ----------
+    path : Path
+        The file in question.
+    sought : str
+        What was wanted of it.
+
+    Raises
+    ------
+    StoreError
+        Where SQLite raised anything.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        # Errors that Python's module raises itself (a closed database) carry no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        remedy = _REMEDIES.get(code & _PRIMARY, "report this, with the line above")
+        if code in _DUPLICATES:
+            remedy = "keep the record as it is: what was announced is never changed"
+        raise StoreError(f"{sought}, in {path}", str(error), remedy) from error
+
+
+def opened(path: Path, wait_s: float) -> sqlite3.Connection:
+    """Open a store of nights, or make it.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Missing parent folders are made.
+    wait_s : float
+        How long a write waits for another process that is writing, in seconds.
+
+    Returns
+    -------
+    sqlite3.Connection
+        In autocommit: each statement is its own transaction, on disk when it returns.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be made or opened, is no store, or was written by a newer sleepstream.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"a folder for the record of the nights at {path.parent}",
+            f"{type(error).__name__}: {error.strerror}",
+            "name another place with --store, or make this one writable",
+        ) from error
+    with explained(path, "a store of nights"):
+        db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
+        with contextlib.ExitStack() as unless_ready:
+            unless_ready.callback(db.close)
+            _prepare(db, path)
+            unless_ready.pop_all()
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("PRAGMA foreign_keys = ON")
+    # FULL: a commit in WAL mode returns when the log is on disk. macOS alone needs to be told that
+    # what is in the drive's own cache is not there yet.
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")
+    if _version(db, path) < SCHEMA_VERSION:
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            _migrate(db, _version(db, path))  # asked again: another process may have been faster
+    _use_wal(db)
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version = int(_value(db, "PRAGMA user_version"))
+    # In this order: a process that makes the store right now adds tables and name at once.
+    has_tables = bool(_value(db, "SELECT COUNT(*) FROM sqlite_master"))
+    if has_tables and _value(db, "PRAGMA application_id") != APPLICATION_ID:
+        raise StoreError(
+            f"a store of nights in {path}",
+            "a database of another program",
+            "name another file with --store; this one was left as it is",
+        )
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"a store of nights up to version {SCHEMA_VERSION} in {path}",
+            f"version {version}, written by a newer sleepstream",
+            "upgrade sleepstream, or name another file with --store",
+        )
+    return version
+
+
+def _migrate(db: sqlite3.Connection, version: int) -> None:
+    for statement in (statement for step in MIGRATIONS[version:] for statement in step):
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _use_wal(db: sqlite3.Connection) -> None:
+    for attempt in range(_WAL_ATTEMPTS):
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # Two processes that make a new file together: here SQLite refuses at once instead of
+            # waiting. A write transaction does wait, and after it the way is free.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == _WAL_ATTEMPTS - 1:
+                raise
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+        else:
+            return
+
+
+def _value(db: sqlite3.Connection, query: str) -> Any:
+    return db.execute(query).fetchone()[0]

@@ -34,11 +34,12 @@ _NOT_EEG = re.compile(
     r"|ACC|GYRO|LIGHT|BATTERY|COUNTER|TIMESTAMPS?)",
     re.IGNORECASE,
 )
+# beside the words: mne-lsl writes the power of ten of a volt
 _UNIT_NAMES = {
-    "V": {"v", "volt", "volts"},
-    "mV": {"mv", "millivolt", "millivolts"},
-    "uV": {"uv", "µv", "μv", "microvolt", "microvolts", "micro volt", "micro volts"},
-    "nV": {"nv", "nanovolt", "nanovolts"},
+    "V": {"v", "volt", "volts", "0"},
+    "mV": {"mv", "millivolt", "millivolts", "-3"},
+    "uV": {"uv", "µv", "μv", "microvolt", "microvolts", "micro volt", "micro volts", "-6"},
+    "nV": {"nv", "nanovolt", "nanovolts", "-9"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Where samples come from: an LSL stream, or a recording on disk."""

@@ -1,0 +1,353 @@
+"""The inlet: finding one stream among those on the network, and draining it.
+
+Enters: what liblsl hears. Leaves: `Chunk` in microvolts with the sender's own time stamps. This is
+the only file of the daemon's input side that knows pylsl.
+
+A name is no proof of identity: two headbands of one make announce the same one. So a search always
+waits its full time, lists all matches, and refuses to choose between two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pylsl
+
+from sleepstream.errors import StreamError
+from sleepstream.messages import Chunk
+from sleepstream.signal.filters import check_sfreq
+from sleepstream.signal.montage import Montage
+
+SEARCH_S = 1.0
+"""How long one look around takes. On one network every stream answers well within it."""
+
+ANSWER_S = 5.0
+"""How long a stream that was announced may take to answer before it counts as a zombie."""
+
+BUFFER_S = 3600
+"""Seconds of samples that liblsl may hold for us. An overfull inlet drops samples without a word,
+so it is far more than we ever leave undrained."""
+
+_KEYS = ("name", "type", "source_id", "host")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDescription:
+    """What a stream says about itself.
+
+    Attributes
+    ----------
+    name, type, source_id, host, uid : str
+        As announced; control characters replaced.
+    n_channels : int
+        Number of channels.
+    sfreq : float
+        Nominal rate in hertz; 0 where it is irregular.
+    labels, units : tuple of str
+        Per channel; empty strings where nothing was declared. Empty tuples when the stream was
+        announced but does not answer.
+    synthetic : bool
+        Whether it says of itself that its signal was made up.
+    """
+
+    name: str
+    type: str
+    source_id: str
+    host: str
+    uid: str
+    n_channels: int
+    sfreq: float
+    labels: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    synthetic: bool = False
+
+    @property
+    def selector(self) -> str:
+        """A query that finds this stream and, where it has a source_id, no other."""
+        keys = {"name": self.name, "source_id": self.source_id, "host": self.host}
+        return ",".join(f"{key}={value}" for key, value in keys.items() if value)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the description as a JSON object."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"selector": self.selector}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which stream is meant.
+
+    Attributes
+    ----------
+    text : str
+        As the user wrote it.
+    wanted : tuple of (str, str)
+        Properties that have to match; empty for a plain word.
+    """
+
+    text: str
+    wanted: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Query:
+        """Read ``EEG`` or ``name=EEG,host=lab-2`` (keys: name, type, source_id, host).
+
+        Raises
+        ------
+        StreamError
+            A key that streams do not have.
+        """
+        if "=" not in text:
+            return cls(text)
+        pairs = [part.partition("=") for part in text.split(",")]
+        wanted = tuple((key.strip().lower(), value.strip()) for key, _, value in pairs)
+        unknown = [key for key, _ in wanted if key not in _KEYS]
+        if unknown:
+            raise StreamError(
+                "a stream name, or properties such as name=EEG,host=lab-2",
+                f"the key {unknown[0]!r} in {text!r}",
+                f"use the keys {', '.join(_KEYS)}",
+            )
+        return cls(text, wanted)
+
+    def among(self, streams: Iterable[StreamDescription]) -> list[StreamDescription]:
+        """Return the streams that fit. A plain word is a name, else a type, else a source_id."""
+        streams = list(streams)
+        if self.wanted:
+            return [s for s in streams if all(getattr(s, k) == v for k, v in self.wanted)]
+        for key in ("name", "type", "source_id"):
+            fitting = [s for s in streams if getattr(s, key).casefold() == self.text.casefold()]
+            if fitting:
+                return fitting
+        return []
+
+
+def look_around(wait_s: float = SEARCH_S) -> dict[StreamDescription, pylsl.StreamInfo]:
+    """Return every stream that announces itself within `wait_s` seconds, by description."""
+    return {_announced(info): info for info in pylsl.resolve_streams(wait_s)}
+
+
+def describe(info: pylsl.StreamInfo) -> StreamDescription:
+    """Ask a stream for its channel labels and units; without them if it does not answer."""
+    inlet = pylsl.StreamInlet(info, recover=False)
+    try:
+        return _described(inlet.info(ANSWER_S))
+    except (TimeoutError, pylsl.util.LostError):
+        return _announced(info)
+    finally:
+        inlet.close_stream()
+
+
+def find(
+    query: Query, timeout_s: float, on_wait: Callable[[str], None], stop: Callable[[], bool]
+) -> pylsl.StreamInfo | None:
+    """Wait for the stream that is meant.
+
+    Parameters
+    ----------
+    query : Query
+        Which one.
+    timeout_s : float
+        How long to look, in seconds; 0 for as long as it takes.
+    on_wait : callable
+        Told, in a sentence, whenever what is on the network changes while we wait.
+    stop : callable
+        Asked between looks whether to give up.
+
+    Returns
+    -------
+    pylsl.StreamInfo or None
+        None if `stop` said so.
+
+    Raises
+    ------
+    StreamError
+        None in time, or more than one that fits.
+    """
+    deadline = time.monotonic() + timeout_s if timeout_s else float("inf")
+    told = None
+    while not stop():
+        left = deadline - time.monotonic()
+        around = look_around(max(0.2, min(SEARCH_S, left)))
+        fitting = query.among(around)
+        if len(fitting) > 1:
+            raise _ambiguous(query, fitting)
+        if fitting:
+            # one more look: a second stream of that name may only be a little later
+            fitting = query.among(around | look_around()) or fitting
+            if len(fitting) > 1:
+                raise _ambiguous(query, fitting)
+            return around[fitting[0]]
+        if time.monotonic() >= deadline:
+            raise StreamError(
+                f"an LSL stream {query.text!r} (a name, type or source_id) within {timeout_s:g} s",
+                _on_network(around),
+                "start the sender, check the name with `sleepstream streams`, and see that the "
+                "firewall lets LSL pass (UDP 16571, TCP 16572-16604)",
+            )
+        sentence = (
+            f"waiting for an LSL stream {query.text!r}; on the network: {_on_network(around)}"
+        )
+        if sentence != told:
+            on_wait(sentence)
+            told = sentence
+    return None
+
+
+class LslSource:
+    """One connected stream; a context manager.
+
+    Parameters
+    ----------
+    info : pylsl.StreamInfo
+        The stream, as `find` returned it.
+
+    Raises
+    ------
+    StreamError
+        The stream does not answer, carries no numbers, or has no regular rate.
+    """
+
+    def __init__(self, info: pylsl.StreamInfo) -> None:
+        announced = _announced(info)
+        self._inlet = pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=True)
+        try:
+            full = self._inlet.info(ANSWER_S)
+        except (TimeoutError, pylsl.util.LostError) as error:
+            raise StreamError(
+                f"an answer from the stream {announced.name!r} on {announced.host}",
+                f"it is announced, but did not answer within {ANSWER_S:g} s",
+                "restart the sender (a stream that crashed can stay announced for a while)",
+            ) from error
+        self.description = _described(full)
+        if full.channel_format() == pylsl.cf_string:
+            raise StreamError(
+                "a stream of numbers", f"{announced.name!r} carries text (markers)", _CHOOSE
+            )
+        check_sfreq(self.description.sfreq)
+        self._picks: list[int] = []
+        self._scales = np.ones((0, 1))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._inlet.close_stream()
+
+    def start(self, montage: Montage) -> None:
+        """Subscribe: from here on no sample is missed.
+
+        Parameters
+        ----------
+        montage : Montage
+            Which channels to take and how many microvolts their units are.
+
+        Raises
+        ------
+        StreamError
+            The stream has gone since it was found.
+        """
+        self._picks = list(montage.picks)
+        self._scales = np.array(montage.scales)[:, np.newaxis]
+        try:
+            self._inlet.open_stream(ANSWER_S)
+        except (TimeoutError, pylsl.util.LostError) as error:
+            raise StreamError(
+                f"samples from the stream {self.description.name!r}",
+                f"it stopped answering within {ANSWER_S:g} s",
+                "restart the sender and try again",
+            ) from error
+
+    def poll(self, timeout_s: float, max_samples: int) -> Chunk | None:
+        """Return what has arrived.
+
+        Parameters
+        ----------
+        timeout_s : float
+            How long to wait for the first sample.
+        max_samples : int
+            At most so many; the rest stays for the next call.
+
+        Returns
+        -------
+        Chunk or None
+            The montage's channels in microvolts; None if nothing came.
+        """
+        samples, stamps = self._inlet.pull_chunk(
+            timeout_s, max_samples, min_samples=1, as_numpy=True
+        )
+        if not len(stamps):
+            return None
+        data = samples[:, self._picks].T * self._scales
+        return Chunk(np.asarray(stamps, np.float64), data.astype(np.float32))
+
+    def clock_offset_s(self) -> float | None:
+        """Return what has to be added to the sender's stamps to get our LSL clock, in seconds."""
+        try:
+            return float(self._inlet.time_correction(1.0))
+        except (TimeoutError, pylsl.util.LostError):
+            return None
+
+
+_CHOOSE = "choose the EEG stream, not its markers (`sleepstream streams`)"
+
+
+def clean(text: str) -> str:
+    """Replace control characters: text from the wire must not steer a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _announced(info: pylsl.StreamInfo) -> StreamDescription:
+    return StreamDescription(
+        name=clean(info.name()),
+        type=clean(info.type()),
+        source_id=clean(info.source_id()),
+        host=clean(info.hostname()),
+        uid=clean(info.uid()),
+        n_channels=int(info.channel_count()),
+        sfreq=float(info.nominal_srate()),
+    )
+
+
+def _described(info: pylsl.StreamInfo) -> StreamDescription:
+    announced = _announced(info)
+    n = announced.n_channels
+    labels = _per_channel(info.get_channel_labels(), n)
+    return StreamDescription(
+        **{
+            **{name: getattr(announced, name) for name in StreamDescription.__slots__},
+            "labels": tuple(label or f"channel {k + 1}" for k, label in enumerate(labels)),
+            "units": tuple(_per_channel(info.get_channel_units(), n)),
+            "synthetic": info.desc().child_value("synthetic") == "true",
+        }
+    )
+
+
+def _per_channel(values: list[str | None] | None, n: int) -> list[str]:
+    given = [clean(value or "") for value in values or []][:n]
+    return given + [""] * (n - len(given))
+
+
+def _ambiguous(query: Query, fitting: list[StreamDescription]) -> StreamError:
+    listed = "".join(f"\n         {stream.selector}" for stream in fitting)
+    return StreamError(
+        f"one LSL stream {query.text!r}",
+        f"{len(fitting)} that fit, and only you know whose is whose:{listed}",
+        "give one of these lines to --lsl-stream"
+        if len({stream.selector for stream in fitting}) == len(fitting)
+        else "give each sender a source_id of its own, or stop all but one",
+    )
+
+
+def _on_network(around: Iterable[StreamDescription]) -> str:
+    seen = sorted(f"{s.name!r} ({s.type or 'no type'}, {s.host})" for s in around)
+    return ", ".join(seen) or "no stream at all"

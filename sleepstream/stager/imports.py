@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from sleepstream.errors import ModelError
 from sleepstream.stager.encoder import TinySleepNet
+from sleepstream.stager.sleepgpt import convert_sleepgpt
 from sleepstream.stager.weights import ModelFiles, save_model
 
 TINYSLEEPNET_KEY: Final = "conv1.0.0.weight"
@@ -30,6 +33,20 @@ GPT_KEY: Final = "transformer.wte.weight"
 _REMEDY: Final = (
     "import one of the published SleepGPT checkpoints: tinysleepnet_fold*.pth.tar or gpt_*.pth.tar"
 )
+
+
+_UNREADABLE: Final = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+"""What the unpickler raises, by chance, on a file that is no pickle."""
 
 
 def import_checkpoint(path: Path, name: str | None, to: Path) -> ModelFiles:
@@ -61,13 +78,13 @@ def import_checkpoint(path: Path, name: str | None, to: Path) -> ModelFiles:
             repr(name),
             "choose another name",
         )
-    state = _state_dict(path)
+    state = read_state_dict(path)
     if TINYSLEEPNET_KEY in state:
-        tensors, options = _convert_tinysleepnet(path, state)
+        tensors, options = convert_tinysleepnet(path, state)
         kind, arch = "encoder", "tinysleepnet"
     elif GPT_KEY in state:
-        tensors, options = _convert_gpt(path, state)
-        kind, arch = "decoder", str(options.pop("arch", "gpt"))
+        tensors, options = convert_sleepgpt(state)
+        kind, arch = "decoder", "sleepgpt"
     else:
         found = ", ".join(list(state)[:3])
         raise _unknown(path, f"tensors of another network ({found}, …)")
@@ -88,15 +105,22 @@ def import_checkpoint(path: Path, name: str | None, to: Path) -> ModelFiles:
     )
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint, as data only.
+
+    Raises
+    ------
+    ModelError
+        No such file, or not a dict of tensors.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise _unknown(path, "no such file") from error
     except pickle.UnpicklingError as error:
         raise _unknown(path, "not a file of tensors, or a pickle that carries code") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _unknown(path, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+    except _UNREADABLE as error:
+        raise _unknown(path, f"no file of tensors ({type(error).__name__})") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
@@ -106,20 +130,25 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _convert_tinysleepnet(
+def convert_tinysleepnet(
     path: Path, state: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Rename the tensors and drop the kernels' second dimension, which is 1."""
+    """Rename the tensors of a published TinySleepNet and drop the kernels' second dimension.
+
+    Raises
+    ------
+    ModelError
+        Its shapes are not the published ones.
+    """
     tensors: dict[str, Tensor] = {}
     for key, value in state.items():
         if key.endswith("num_batches_tracked"):
             continue
-        if key.startswith("conv1."):
-            _, layer, part, leaf = key.split(".", 3) if key.count(".") == 3 else ("", "", "", key)
-            ours = f"features.{layer}.{'conv' if part == '0' else 'norm'}.{leaf}"
-            tensors[ours] = value.squeeze(-1) if value.ndim == 4 else value
-        else:
-            tensors[key] = value
+        match = re.fullmatch(r"conv1\.(\d)\.([01])\.(\w+)", key)
+        if match:
+            layer, part, leaf = match.groups()
+            key = f"features.{layer}.{'norm' if int(part) else 'conv'}.{leaf}"  # noqa: PLW2901
+        tensors[key] = value.squeeze(-1) if value.ndim == 4 else value
     expected = {
         key: value.shape
         for key, value in TinySleepNet().state_dict().items()
@@ -129,15 +158,6 @@ def _convert_tinysleepnet(
         raise _unknown(path, "a TinySleepNet of other shapes than the published ones")
     # the published training fed microvolts as they are
     return tensors, {"front_end": "none"}
-
-
-def _convert_gpt(path: Path, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    from sleepstream.stager.decoder import convert_sleepgpt  # noqa: PLC0415
-
-    try:
-        return convert_sleepgpt(state)
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise _unknown(path, f"a GPT of another shape than the published ones ({error})") from error
 
 
 def _unknown(path: Path, found: str) -> ModelError:

@@ -1,9 +1,9 @@
 """Keep liblsl from writing over the screen: called before the first stream, at either end.
 
-liblsl writes INFO lines to stderr when it starts, straight from C++, where neither `logging` nor
-the dashboard can catch them. What enters is the user's own LSL configuration, if there is one; what
-leaves is the same configuration with ``[log] level`` set to errors only. A user who says something
-about logging keeps what was said.
+liblsl writes to stderr when it starts and whenever a sender goes away, straight from C++, where
+neither `logging` nor the dashboard can catch it. What enters is the user's own LSL configuration,
+if there is one; what leaves is the same configuration with ``[log] level`` set to fatal errors. A
+user who says something about logging keeps what was said.
 
 References
 ----------
@@ -19,12 +19,13 @@ from pathlib import Path
 
 import pylsl
 
-ERRORS_ONLY = "\n[log]\nlevel = -2\n"
-"""liblsl's verbosities are loguru's: 0 is INFO, -1 WARNING, -2 ERROR, -3 FATAL."""
+QUIET = "\n[log]\nlevel = -3\n"
+"""liblsl's verbosities are loguru's: 0 is INFO, -1 WARNING, -2 ERROR, -3 FATAL. A sender that goes
+away is an ERROR to liblsl; to us it is an event, which we tell in our own words."""
 
 
 def quiet_liblsl() -> None:
-    """Make liblsl write errors only, unless the user's own configuration speaks of its log.
+    """Make liblsl write fatal errors only, unless the user's own configuration speaks of its log.
 
     Call it before the first stream is looked for or opened: liblsl reads its configuration once.
     """
@@ -35,7 +36,7 @@ def quiet_liblsl() -> None:
 
 
 def quietened(config: str) -> str:
-    """Return an LSL configuration with its log set to errors only, where it says nothing of a log.
+    """Return an LSL configuration with its log quiet, where it says nothing of a log.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def quietened(config: str) -> str:
     except configparser.Error:
         return config  # liblsl may read it in another way than we do: leave it to liblsl
     spoken_for = parser.has_option("log", "level") or parser.has_option("log", "file")
-    return config if spoken_for else config + ERRORS_ONLY
+    return config if spoken_for else config + QUIET
 
 
 def user_config() -> str:

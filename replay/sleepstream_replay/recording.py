@@ -8,7 +8,6 @@ seconds).
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -146,11 +145,6 @@ class Recording:
     def duration_s(self) -> float:
         """Length in seconds."""
         return self.n_samples / self.sfreq
-
-    @property
-    def digest(self) -> str:
-        """Twelve hexadecimal digits that stand for the name without telling it."""
-        return hashlib.sha256(self.name.encode()).hexdigest()[:12]
 
     def pick(self, labels: tuple[str, ...]) -> Recording:
         """Keep the named channels, in the order of the names.

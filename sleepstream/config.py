@@ -70,7 +70,7 @@ class Staging(Struct, frozen=True, forbid_unknown_fields=True):
     """How epochs are judged, and how often we speak between them."""
 
     min_valid: Annotated[
-        Annotated[float, Meta(ge=0, le=1)],
+        Annotated[float, Meta(gt=0, le=1)],
         _doc("Fraction of an epoch that has to be real for it to be staged"),
     ] = 0.8
     provisional: Annotated[
@@ -167,7 +167,7 @@ class InForce:
     origin: Mapping[str, str]
 
 
-def keys() -> list[Key]:
+def all_keys() -> list[Key]:
     """Return every key in the order of the file."""
     found = []
     for section in msgspec.structs.fields(Settings):
@@ -218,7 +218,7 @@ def load(file: Path | None, flags: Mapping[str, Any]) -> InForce:
         An unreadable file, an unknown key, a wrong type or a value out of range.
     """
     tree = _read(file) if file else {}
-    origin = {key.dotted: "default" for key in keys()}
+    origin = {key.dotted: "default" for key in all_keys()}
     where = str(file)
     for section, name in _checked_names(tree, where):
         origin[f"{section}.{name}"] = where
@@ -227,7 +227,7 @@ def load(file: Path | None, flags: Mapping[str, Any]) -> InForce:
         section, _, name = dotted.partition(".")
         merged.setdefault(section, {})[name] = value
         origin[dotted] = flag(name)
-    for key in keys():
+    for key in all_keys():
         if (value := merged.get(key.section, {}).get(key.name, key.default)) is not key.default:
             _check_value(key, value, origin[key.dotted])
     return InForce(msgspec.convert(merged, Settings), origin)
@@ -247,13 +247,14 @@ def template() -> str:
     ]
     for section in msgspec.structs.fields(Settings):
         lines += ["", f"# {section.type.__doc__}", f"[{section.name}]"]
-        for key in keys():
+        for key in all_keys():
             if key.section == section.name:
-                lines += [f"# {key.help}", f"{key.name} = {_toml(key.default)}"]
+                lines += [f"# {key.help}", f"{key.name} = {toml_value(key.default)}"]
     return "\n".join(lines) + "\n"
 
 
-def _toml(value: str | bool | float) -> str:
+def toml_value(value: str | bool | float) -> str:
+    """Return a value as TOML writes it."""
     # JSON's strings, numbers and booleans are TOML's too
     return msgspec.json.encode(value).decode()
 
@@ -271,7 +272,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _checked_names(tree: Mapping[str, Any], where: str) -> list[tuple[str, str]]:
     """Return the keys of a file after making sure that each of them exists."""
-    known = keys()
+    known = all_keys()
     sections = sorted({key.section for key in known})
     found = []
     for section, table in tree.items():
@@ -304,7 +305,7 @@ def _check_value(key: Key, value: Any, where: str) -> None:
         raise SettingsError(
             f"{key.dotted}: {key.help}",
             f"{value!r} from {where} ({_lower_first(str(error))})",
-            f"give a value that fits; the default is {_toml(key.default)}",
+            f"give a value that fits; the default is {toml_value(key.default)}",
         ) from error
 
 

@@ -58,6 +58,17 @@ class Epocher:
         """Samples at 100 Hz since the start of the night, missing ones included."""
         return self._ring.end
 
+    @property
+    def now_s(self) -> float:
+        """Sender's time of the end of the newest sample."""
+        return self._time_of(self._ring.end)
+
+    def recent(self) -> Float32Array:
+        """Return up to thirty seconds of the conditioned signal that end now, in microvolts."""
+        end = self._ring.end
+        rows, _ = self._ring.read(max(0, end - EPOCH_N_SAMPLES), end)
+        return np.asarray(rows[_CONDITIONED], np.float32)
+
     def take_gaps(self) -> list[Gap]:
         """Return the gaps found since the last call."""
         gaps, self._gaps = self._gaps, []

@@ -89,6 +89,13 @@ class Timeline:
         """
         return self._anchor_s + (index - self._grid_start) / self.sfreq
 
+    @property
+    def effective_sfreq(self) -> float | None:
+        """Rate by the time stamps since the last gap, in hertz; None in its first half minute."""
+        if self._count < 30 * self.sfreq:
+            return None
+        return self._count / (self._count / self.sfreq + self._error_s)
+
     def place(self, chunk: Chunk) -> Iterator[Run | Gap]:
         """Place the samples of one chunk.
 

@@ -10,7 +10,7 @@ waits its full time, lists all matches, and refuses to choose between two.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -20,8 +20,6 @@ import pylsl
 
 from sleepstream.errors import StreamError
 from sleepstream.messages import Chunk
-from sleepstream.signal.filters import check_sfreq
-from sleepstream.signal.montage import Montage
 
 SEARCH_S = 1.0
 """How long one look around takes. On one network every stream answers well within it."""
@@ -209,7 +207,7 @@ class LslSource:
     Raises
     ------
     StreamError
-        The stream does not answer, carries no numbers, or has no regular rate.
+        The stream does not answer, or carries no numbers.
     """
 
     def __init__(self, info: pylsl.StreamInfo) -> None:
@@ -228,7 +226,6 @@ class LslSource:
             raise StreamError(
                 "a stream of numbers", f"{announced.name!r} carries text (markers)", _CHOOSE
             )
-        check_sfreq(self.description.sfreq)
         self._picks: list[int] = []
         self._scales = np.ones((0, 1))
 
@@ -243,21 +240,23 @@ class LslSource:
     ) -> None:
         self._inlet.close_stream()
 
-    def start(self, montage: Montage) -> None:
+    def start(self, picks: Sequence[int], scales: Sequence[float]) -> None:
         """Subscribe: from here on no sample is missed.
 
         Parameters
         ----------
-        montage : Montage
-            Which channels to take and how many microvolts their units are.
+        picks : sequence of int
+            Which channels to take.
+        scales : sequence of float
+            How many microvolts the unit of each is.
 
         Raises
         ------
         StreamError
             The stream has gone since it was found.
         """
-        self._picks = list(montage.picks)
-        self._scales = np.array(montage.scales)[:, np.newaxis]
+        self._picks = list(picks)
+        self._scales = np.array(scales)[:, np.newaxis]
         try:
             self._inlet.open_stream(ANSWER_S)
         except (TimeoutError, pylsl.util.LostError) as error:
@@ -280,7 +279,7 @@ class LslSource:
         Returns
         -------
         Chunk or None
-            The montage's channels in microvolts; None if nothing came.
+            The picked channels in microvolts; None if nothing came.
         """
         samples, stamps = self._inlet.pull_chunk(
             timeout_s, max_samples, min_samples=1, as_numpy=True
@@ -290,12 +289,12 @@ class LslSource:
         data = samples[:, self._picks].T * self._scales
         return Chunk(np.asarray(stamps, np.float64), data.astype(np.float32))
 
-    def clock_offset_s(self) -> float | None:
-        """Return what has to be added to the sender's stamps to get our LSL clock, in seconds."""
+    def now_s(self) -> float:
+        """Return the time on the sender's LSL clock, in seconds (on ours if it does not answer)."""
         try:
-            return float(self._inlet.time_correction(1.0))
+            return float(pylsl.local_clock() - self._inlet.time_correction(1.0))
         except (TimeoutError, pylsl.util.LostError):
-            return None
+            return float(pylsl.local_clock())
 
 
 _CHOOSE = "choose the EEG stream, not its markers (`sleepstream streams`)"

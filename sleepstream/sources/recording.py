@@ -8,7 +8,8 @@ second.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,6 @@ import numpy as np
 from sleepstream.errors import RecordingError
 from sleepstream.hypnogram import is_stage_annotation, parse_stage
 from sleepstream.messages import EPOCH_S, Chunk, Stage
-from sleepstream.signal.filters import check_sfreq
-from sleepstream.signal.montage import Montage
 
 PIECE_S = 30.0
 """How much of the file is read at a time."""
@@ -40,13 +39,13 @@ class Recording:
         In hertz.
     duration_s : float
         In seconds.
+    started_utc : datetime or None
+        When the file says that it was recorded.
 
     Raises
     ------
     RecordingError
         No such file, or none that MNE can read as a recording.
-    StreamError
-        The rate cannot be resampled.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,15 +55,19 @@ class Recording:
         self.units = ("V",) * len(self.labels)
         self.sfreq = float(self._raw.info["sfreq"])
         self.duration_s = self._raw.n_times / self.sfreq
-        check_sfreq(self.sfreq)
+        self.started_utc: datetime | None = self._raw.info["meas_date"]
 
-    def chunks(self, montage: Montage, n_samples: int = 0) -> Iterator[Chunk]:
-        """Read the montage's channels from beginning to end.
+    def chunks(
+        self, picks: Sequence[int], scales: Sequence[float], n_samples: int = 0
+    ) -> Iterator[Chunk]:
+        """Read channels from beginning to end.
 
         Parameters
         ----------
-        montage : Montage
-            Which channels, and their scale to microvolts.
+        picks : sequence of int
+            Which channels.
+        scales : sequence of float
+            How many microvolts the unit of each is.
         n_samples : int, optional
             Samples per chunk; 30 s of them by default.
 
@@ -78,18 +81,18 @@ class Recording:
             The file ends before its header says so, or is damaged.
         """
         step = n_samples or max(1, round(PIECE_S * self.sfreq))
-        scales = np.array(montage.scales)[:, np.newaxis]
+        factors = np.array(scales)[:, np.newaxis]
         for start in range(0, self._raw.n_times, step):
             stop = min(start + step, self._raw.n_times)
             try:
-                volts = self._raw.get_data(picks=list(montage.picks), start=start, stop=stop)
+                volts = self._raw.get_data(picks=list(picks), start=start, stop=stop)
             except (OSError, ValueError, RuntimeError) as error:
                 raise RecordingError(
                     f"{self.duration_s:.0f} s of samples in {self.path.name}",
                     f"an end or damage at {start / self.sfreq:.0f} s ({error})",
                     "copy the file again; what was read up to there has been staged",
                 ) from error
-            yield Chunk(np.arange(start, stop) / self.sfreq, (volts * scales).astype(np.float32))
+            yield Chunk(np.arange(start, stop) / self.sfreq, (volts * factors).astype(np.float32))
 
     def reference(self) -> list[Stage | None] | None:
         """Return the scored stage of each whole epoch.

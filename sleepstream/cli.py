@@ -1,0 +1,254 @@
+"""The command line: names, flags and help. What a command does is in `sleepstream.commands`.
+
+Nothing heavy is imported before a command is chosen, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from sleepstream_replay.cli import replay
+
+import sleepstream
+from sleepstream import config
+from sleepstream.errors import SleepstreamError
+
+PATH = click.Path(path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+INTERRUPTED = 130
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def settings_flags(*sections: str, leave_out: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Give a command ``--config`` and a flag for each key of these sections.
+
+    The values given are kept in the context for `in_force`; what was not given is left to the file.
+    """
+
+    def decorate(command: Command) -> Command:
+        where = click.option(
+            "--config", "config_file", type=PATH, help="Settings file instead of the usual one."
+        )
+        for key in reversed(config.all_keys()):
+            if key.section in sections and key.dotted not in leave_out:
+                command = _flag(key)(command)
+        return where(command)
+
+    return decorate
+
+
+def _flag(key: config.Key) -> Callable[[Command], Command]:
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            context.ensure_object(dict)[key.dotted] = value
+
+    annotated = get_args(key.type)[0]
+    name = config.flag(key.name)
+    kind: click.ParamType[Any] | None = None
+    metavar: str | None = key.name.upper()
+    if isinstance(key.default, bool):
+        name, metavar = f"{name}/--no-{name[2:]}", None
+    elif get_origin(annotated) is Literal:
+        choices = get_args(annotated)
+        kind, metavar = click.Choice(choices), "|".join(filter(None, choices))
+    elif isinstance(key.default, float):
+        kind, metavar = click.FLOAT, "NUMBER"
+    return click.option(
+        name,
+        type=kind,
+        default=None,
+        metavar=metavar,
+        expose_value=False,
+        callback=keep,
+        help=f"{key.help}.  [{key.dotted} = {config.toml_value(key.default)}]",
+    )
+
+
+def in_force(context: click.Context, config_file: Path | None) -> config.InForce:
+    """Return the settings in force: flags over the file over defaults."""
+    return config.load(config.find_file(config_file), context.ensure_object(dict))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(sleepstream.__version__, prog_name="sleepstream")
+def cli() -> None:
+    """Stage sleep in real time: LSL in; stage, forecast and a live hypnogram out.
+
+    A research tool, not a medical device.
+    """
+
+
+@cli.command()
+@settings_flags("stream", "models", "staging", "night", "output")
+@click.pass_context
+def run(context: click.Context, config_file: Path | None) -> None:
+    """Stage a live LSL stream until it ends."""
+    settings = in_force(context, config_file).settings
+    from sleepstream.commands.run import run as do  # noqa: PLC0415
+
+    context.exit(do(settings))
+
+
+@cli.command()
+@click.argument("file", type=PATH)
+@click.option("--no-store", is_flag=True, help="Do not put the night on record.")
+@click.option("--out", type=PATH, help="Write the estimates to a file, .csv or .jsonl.")
+@JSON
+@settings_flags(
+    "stream",
+    "models",
+    "staging",
+    "night",
+    leave_out=(
+        "stream.lsl_stream",
+        "stream.timeout",
+        "stream.grace",
+        "stream.duration",
+        "staging.provisional",
+        "staging.budget_ms",
+    ),
+)
+@click.pass_context
+def score(  # noqa: PLR0917 - click passes by name
+    context: click.Context,
+    file: Path,
+    no_store: bool,
+    out: Path | None,
+    as_json: bool,
+    config_file: Path | None,
+) -> None:
+    """Stage a recording (EDF, BDF, BrainVision, FIF, …) with the engine that stages live."""
+    settings = in_force(context, config_file).settings
+    from sleepstream.commands.score import score as do  # noqa: PLC0415
+
+    context.exit(do(settings, file, store=not no_store, out=out, as_json=as_json))
+
+
+cli.add_command(replay)
+
+
+@cli.command()
+@click.option("--wait", default=2.0, show_default=True, help="Seconds to listen.")
+@JSON
+@click.pass_context
+def streams(context: click.Context, wait: float, as_json: bool) -> None:
+    """List the LSL streams on the network, with labels, units and rates."""
+    from sleepstream.commands import lists  # noqa: PLC0415
+
+    context.exit(lists.streams(wait, as_json=as_json))
+
+
+@cli.command()
+@click.argument("night", required=False)
+@JSON
+@settings_flags("night", leave_out=("night.bed",))
+@click.pass_context
+def nights(
+    context: click.Context, night: str | None, as_json: bool, config_file: Path | None
+) -> None:
+    """List the nights on record, or show one (its id, or `last`)."""
+    settings = in_force(context, config_file).settings
+    from sleepstream.commands import lists  # noqa: PLC0415
+
+    context.exit(lists.nights(settings.store_path(), night, as_json=as_json))
+
+
+@cli.group()
+def models() -> None:
+    """List, show and import models."""
+
+
+@models.command("list")
+@JSON
+@click.pass_context
+def models_list(context: click.Context, as_json: bool) -> None:
+    """List the models that ship and your own."""
+    from sleepstream.commands import lists  # noqa: PLC0415
+
+    context.exit(lists.models(as_json=as_json))
+
+
+@models.command("show")
+@click.argument("name")
+@JSON
+@click.pass_context
+def models_show(context: click.Context, name: str, as_json: bool) -> None:
+    """Show a model's card: what it was trained on, how good it is, what it cannot do."""
+    from sleepstream.commands import lists  # noqa: PLC0415
+
+    context.exit(lists.show_model(name, as_json=as_json))
+
+
+@models.command("import")
+@click.argument("file", type=PATH)
+@click.option("--name", help="What to call it; by default the file's name.")
+@JSON
+@click.pass_context
+def models_import(context: click.Context, file: Path, name: str | None, as_json: bool) -> None:
+    """Convert a published SleepGPT checkpoint (TinySleepNet or GPT) into a model of your own."""
+    from sleepstream.commands import lists  # noqa: PLC0415
+
+    context.exit(lists.import_model(file, name, as_json=as_json))
+
+
+@cli.command("config")
+@click.option("--template", is_flag=True, help="Print a commented sleepstream.toml instead.")
+@JSON
+@settings_flags("stream", "models", "staging", "night", "output", leave_out=("output.json",))
+@click.pass_context
+def show_config(
+    context: click.Context, template: bool, as_json: bool, config_file: Path | None
+) -> None:
+    """Print the settings in force and where each value came from."""
+    if template:
+        click.echo(config.template(), nl=False)
+        return
+    found = in_force(context, config_file)
+    from sleepstream.commands import lists  # noqa: PLC0415
+
+    context.exit(lists.settings(found, as_json=as_json))
+
+
+@cli.command()
+@click.option("--hours", type=click.FloatRange(0.1, 12), default=8.0, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Which made-up night.")
+@click.option("--sleep-edf", type=int, metavar="N", help="A real night: subject N, downloaded.")
+@click.option("--speed", type=click.FloatRange(1, 2000), help="By default it takes a minute.")
+@click.option("--headless", is_flag=True, help="No dashboard: one line per epoch.")
+@click.pass_context
+def demo(  # noqa: PLR0917 - click passes by name
+    context: click.Context,
+    hours: float,
+    seed: int,
+    sleep_edf: int | None,
+    speed: float | None,
+    headless: bool,
+) -> None:
+    """Play a made-up night over LSL into the daemon and watch. Needs no data and no network."""
+    from sleepstream.commands.demo import demo as do  # noqa: PLC0415
+
+    context.exit(do(hours=hours, seed=seed, sleep_edf=sleep_edf, speed=speed, headless=headless))
+
+
+def main() -> None:
+    """Run the command line; errors that a user can understand become a message and an exit code."""
+    try:
+        sys.exit(cli.main(standalone_mode=False, prog_name="sleepstream"))
+    except SleepstreamError as error:
+        click.echo(f"sleepstream: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has gone; Python would complain once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

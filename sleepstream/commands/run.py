@@ -1,0 +1,201 @@
+"""``sleepstream run``: a live stream in, the night out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from sleepstream.commands.setup import Record, console, load_stager, stop_on_signals
+from sleepstream.config import Settings
+from sleepstream.hypnogram import Hypnogram
+from sleepstream.lsl_quiet import quiet_liblsl
+from sleepstream.messages import Event, StageEstimate
+from sleepstream.outputs.dashboard import Dashboard, DashboardScreen, StreamHealth
+from sleepstream.outputs.lsl import StageOutlets
+from sleepstream.outputs.sink import Sink
+from sleepstream.outputs.text import (
+    NightReport,
+    TextSink,
+    json_line,
+    log_line,
+    summary_json,
+    summary_table,
+)
+from sleepstream.pipeline import Bed, LiveWatch, stage_live
+from sleepstream.signal.epocher import Epocher
+from sleepstream.signal.montage import Montage, choose
+from sleepstream.sources.lsl import LslSource, Query, find
+from sleepstream.stager.stager import Stager
+from sleepstream.store.nights import NightStore
+
+FAREWELL_S = 1.0
+"""How long the outlets stay after the last estimate, for it to reach its receivers."""
+
+
+def run(settings: Settings) -> int:
+    """Stage a live stream until it ends or somebody stops it.
+
+    Parameters
+    ----------
+    settings : Settings
+        In force.
+
+    Returns
+    -------
+    int
+        Exit code 0.
+
+    Raises
+    ------
+    SleepstreamError
+        Anything that keeps the night from being staged.
+    """
+    quiet_liblsl()
+    say = console()
+    query = Query.parse(settings.stream.lsl_stream)
+    with stop_on_signals() as stop, NightStore(settings.store_path()) as store:
+        stager = load_stager(settings, say)
+        info = find(query, settings.stream.timeout, say.print, stop.is_set)
+        if info is None:
+            say.print("stopped before there was a stream")
+            return 0
+        with LslSource(info) as source:
+            report = _night(settings, source, stager, store, stop.is_set)
+    if settings.output.json:
+        say.print(summary_json(report))
+    else:
+        Console().print(summary_table(report))
+    return 0
+
+
+class _Stages:
+    """Keeps the final stages for the summary; a `Sink`."""
+
+    def __init__(self) -> None:
+        self.hypnogram = Hypnogram()
+
+    def show(self, estimate: StageEstimate) -> None:
+        """Keep a final stage."""
+        if estimate.final:
+            self.hypnogram.append(estimate.stage)
+
+    def close(self) -> None:
+        """Hold nothing that has to be let go."""
+
+
+def _night(
+    settings: Settings,
+    source: LslSource,
+    stager: Stager,
+    store: NightStore,
+    stop: Callable[[], bool],
+) -> NightReport:
+    """Stage one night from the first sample to the last."""
+    about = source.description
+    montage = choose(about.labels, about.units, settings.stream.channel, settings.stream.units)
+    epocher = Epocher(about.sfreq, montage, settings.staging.min_valid)
+    started = datetime.now(UTC)
+    record = Record(
+        store,
+        settings,
+        source=about.name,
+        channel=montage.label,
+        sfreq=about.sfreq,
+        started_utc=started,
+        synthetic=about.synthetic,
+    )
+    stages = _Stages()
+    with ExitStack() as stack:
+        sinks: list[Sink] = [record, stages]  # on disk before anybody is told
+        if settings.output.lsl_out:
+            sinks.append(stack.enter_context(_outlets(settings, source, montage, stager)))
+        screen = _dashboard(settings, started, synthetic=about.synthetic)
+        sinks.append(screen or _lines(settings))
+
+        def tell(event: Event) -> None:
+            record.tell(event)
+            (screen.notice if screen else console().print)(event.text)
+
+        source.start(montage.picks, montage.scales)
+        tell(Event("connected", source.now_s(), _connected(source, montage)))
+        if montage.note:
+            tell(Event("warning", source.now_s(), montage.note))
+        if screen:
+            stack.enter_context(DashboardScreen(screen))
+        reason = stage_live(
+            source,
+            Bed(epocher, stager, settings.staging.provisional),
+            sinks,
+            tell,
+            LiveWatch(screen, _health(source, montage)),
+            grace_s=settings.stream.grace,
+            duration_s=settings.stream.duration,
+            stop=stop,
+        )
+        record.tell(Event("ended", epocher.now_s, reason))
+        record.end(reason)
+    return NightReport(
+        bed=settings.night.bed,
+        night=record.night_id,
+        store=store.path,
+        ended=reason,
+        n_epochs=len(stages.hypnogram),
+        statistics=stages.hypnogram.statistics(),
+    )
+
+
+@contextmanager
+def _outlets(
+    settings: Settings, source: LslSource, montage: Montage, stager: Stager
+) -> Iterator[StageOutlets]:
+    about = source.description
+    with StageOutlets(
+        settings.night.bed,
+        source=about.name,
+        channel=montage.label,
+        sfreq=about.sfreq,
+        model=stager.model,
+    ) as outlets:
+        yield outlets
+        time.sleep(FAREWELL_S)
+
+
+def _dashboard(settings: Settings, started: datetime, *, synthetic: bool) -> Dashboard | None:
+    """Return the dashboard, where there is a terminal and nobody wants lines instead."""
+    if settings.output.headless or settings.output.json or not sys.stdout.isatty():
+        return None
+    return Dashboard(
+        bed=settings.night.bed,
+        # at other speeds than real time the time of day would be wrong, and a demo is played fast
+        start=None if synthetic else started.astimezone(),
+        budget_ms=settings.staging.budget_ms,
+        synthetic=synthetic,
+    )
+
+
+def _lines(settings: Settings) -> TextSink:
+    if settings.output.json:
+        return TextSink(sys.stdout, json_line, provisional=True)
+    return TextSink(sys.stdout, log_line)
+
+
+def _connected(source: LslSource, montage: Montage) -> str:
+    about = source.description
+    return (
+        f"connected to {about.name!r} on {about.host}: {montage.label} in {montage.unit}, "
+        f"{about.sfreq:g} Hz"
+    )
+
+
+def _health(source: LslSource, montage: Montage) -> StreamHealth:
+    return StreamHealth(
+        source=source.description.name,
+        channel=montage.label,
+        unit=montage.unit,
+        sfreq_nominal=source.description.sfreq,
+    )

@@ -1,0 +1,266 @@
+"""The loop: one bed's samples go in, and everybody is told what comes out.
+
+Enters: a source, a bed and those who want to know. Leaves: nothing but what they were told. This is
+the only file that knows the wall clock and when to stop; everything else knows the sender's time.
+
+There is one thread. Between two epochs the source is drained until it is empty, so that liblsl
+never has to drop a sample while we compute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from sleepstream.messages import SFREQ, Chunk, Event, Float32Array, StageEstimate
+from sleepstream.outputs.dashboard import StreamHealth
+from sleepstream.outputs.sink import Sink
+from sleepstream.signal.epocher import Epocher
+from sleepstream.stager.stager import Stager
+
+POLL_S = 0.1
+"""How long one wait for samples takes; a request to stop is seen within it."""
+
+PIECE_S = 5.0
+"""Signal that is staged between two looks at the source."""
+
+DRAIN_PIECES = 2000
+"""Pieces taken in one go, so that a sender without pacing cannot keep us from staging."""
+
+STALLED_S = 3.0
+"""Seconds without a sample after which the stream counts as stalled."""
+
+
+class Monitor(Protocol):
+    """Somebody who watches the stream itself: the dashboard."""
+
+    def stream(self, health: StreamHealth) -> None:
+        """Take the state of the stream."""
+        ...
+
+    def signal(self, recent: Float32Array) -> None:
+        """Take the last seconds of the conditioned signal, in microvolts at 100 Hz."""
+        ...
+
+
+class Source(Protocol):
+    """Where live samples come from."""
+
+    def poll(self, timeout_s: float, max_samples: int) -> Chunk | None:
+        """Return what has arrived; None if nothing came within `timeout_s`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A chunk, and when it reached us on our monotonic clock."""
+
+    chunk: Chunk
+    at_s: float
+
+
+class Bed:
+    """One person's stream and state.
+
+    Parameters
+    ----------
+    epocher : Epocher
+        Makes epochs of the samples.
+    stager : Stager
+        Makes estimates of the epochs.
+    provisional_s : float
+        Seconds between provisional estimates; 0 for none.
+    clock : callable
+        A monotonic clock in seconds.
+    """
+
+    def __init__(
+        self,
+        epocher: Epocher,
+        stager: Stager,
+        provisional_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.epocher = epocher
+        self.stager = stager
+        self.n_gaps = 0
+        self._clock = clock
+        self._step = round(provisional_s * SFREQ)
+        self._due = self._step  # place on the 100 Hz grid of the next provisional estimate
+
+    def stage(self, arrival: Arrival) -> Iterator[StageEstimate | Event]:
+        """Take a chunk; yield the final estimates that it completes, and the gaps in it."""
+        for epoch in self.epocher.push(arrival.chunk):
+            yield from self._gaps()
+            yield self._timed(self.stager.step(epoch), arrival)
+        yield from self._gaps()
+
+    def between(self, arrival: Arrival) -> StageEstimate | None:
+        """Return a provisional estimate if one is due after `arrival`."""
+        end = self.epocher.n_samples
+        if not self._step or end < self._due:
+            return None
+        self._due = (end // self._step + 1) * self._step
+        window = self.epocher.window()
+        return self._timed(self.stager.peek(window), arrival) if window else None
+
+    def _timed(self, estimate: StageEstimate, arrival: Arrival) -> StageEstimate:
+        return replace(estimate, latency_ms=1000.0 * (self._clock() - arrival.at_s))
+
+    def _gaps(self) -> Iterator[Event]:
+        for gap in self.epocher.take_gaps():
+            self.n_gaps += 1
+            length_s = gap.end_s - gap.start_s
+            text = (
+                f"nothing came for {length_s:.1f} s"
+                if length_s > 0
+                else f"the sender's clock jumped back by {-length_s:.1f} s"
+            )
+            yield Event("gap", gap.start_s, text)
+
+
+def stage_recording(
+    chunks: Iterable[Chunk],
+    bed: Bed,
+    sinks: Sequence[Sink],
+    tell: Callable[[Event], None],
+    on_progress: Callable[[float], None],
+) -> None:
+    """Stage a recording from beginning to end.
+
+    Parameters
+    ----------
+    chunks : iterable of Chunk
+        The recording.
+    bed : Bed
+        Fresh.
+    sinks : sequence of Sink
+        Shown each estimate, in this order: the record comes first.
+    tell : callable
+        Told each event.
+    on_progress : callable
+        Told how many seconds have been staged.
+    """
+    for chunk in chunks:
+        _announce(bed.stage(Arrival(chunk, time.monotonic())), sinks, tell)
+        on_progress(bed.epocher.n_samples / SFREQ)
+
+
+def stage_live(
+    source: Source,
+    bed: Bed,
+    sinks: Sequence[Sink],
+    tell: Callable[[Event], None],
+    watch: LiveWatch,
+    *,
+    grace_s: float,
+    duration_s: float,
+    stop: Callable[[], bool],
+) -> str:
+    """Stage a live stream until it ends.
+
+    Parameters
+    ----------
+    source : Source
+        Connected and started.
+    bed : Bed
+        Fresh.
+    sinks : sequence of Sink
+        Shown each estimate, in this order: the record comes first.
+    tell : callable
+        Told each event.
+    watch : LiveWatch
+        Shows the stream itself.
+    grace_s : float
+        Seconds without a sample after which the night is over.
+    duration_s : float
+        Seconds of signal after which the night is over; 0 for no limit.
+    stop : callable
+        Asked whether somebody wants to end the night.
+
+    Returns
+    -------
+    str
+        Why the night ended, in words.
+    """
+    max_samples = max(1, int(PIECE_S * bed.epocher.timeline.sfreq))
+    backlog: deque[Arrival] = deque()
+    heard_s = time.monotonic()
+    while not stop():
+        for _ in range(DRAIN_PIECES):
+            chunk = source.poll(0.0 if backlog else POLL_S, max_samples)
+            if chunk is None:
+                break
+            heard_s = time.monotonic()
+            backlog.append(Arrival(chunk, heard_s))
+        if backlog:
+            arrival = backlog.popleft()
+            _announce(bed.stage(arrival), sinks, tell)
+            # what is said between epochs is worth saying only while it is the newest there is
+            if not backlog and (estimate := bed.between(arrival)):
+                _announce([estimate], sinks, tell)
+        silent_s = time.monotonic() - heard_s
+        watch.look(bed, silent_s)
+        if duration_s and bed.epocher.n_samples >= duration_s * SFREQ:
+            return f"{duration_s:g} s of signal, as asked for"
+        if not backlog and silent_s > grace_s:
+            return f"no sample for {grace_s:g} s"
+    return "stopped by the user"
+
+
+class LiveWatch:
+    """Tells a monitor how the stream is doing, as often as a person can see it.
+
+    Parameters
+    ----------
+    monitor : Monitor or None
+        The dashboard, if there is one.
+    health : StreamHealth
+        What is known from the start.
+    every_s : float
+        Seconds between two looks.
+    """
+
+    def __init__(
+        self, monitor: Monitor | None, health: StreamHealth, every_s: float = 0.25
+    ) -> None:
+        self._monitor = monitor
+        self._health = health
+        self._every_s = every_s
+        self._next_s = 0.0
+
+    def look(self, bed: Bed, silent_s: float) -> None:
+        """Pass on the state of the stream, if it is time to."""
+        now = time.monotonic()
+        if self._monitor is None or now < self._next_s:
+            return
+        self._next_s = now + self._every_s
+        timeline = bed.epocher.timeline
+        n = bed.epocher.n_samples
+        self._monitor.stream(
+            replace(
+                self._health,
+                sfreq=timeline.effective_sfreq,
+                since_last_s=silent_s if n else None,
+                n_gaps=bed.n_gaps,
+                n_lost=timeline.n_missing,
+                clock_s=bed.epocher.now_s if n else None,
+                state="waiting" if not n else "stalled" if silent_s > STALLED_S else "live",
+            )
+        )
+        if n:
+            self._monitor.signal(bed.epocher.recent())
+
+
+def _announce(
+    said: Iterable[StageEstimate | Event], sinks: Sequence[Sink], tell: Callable[[Event], None]
+) -> None:
+    for item in said:
+        if isinstance(item, Event):
+            tell(item)
+            continue
+        for sink in sinks:
+            sink.show(item)

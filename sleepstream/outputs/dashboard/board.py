@@ -157,8 +157,7 @@ class Dashboard:
         for i, line in enumerate(compose(self.view(), options.max_width, height)):
             if options.ascii_only:
                 line.plain = to_ascii(line.plain)
-            line.end = "\n" if i < height - 1 else ""
-            yield line
+            yield from line.render(console, end="\n" if i < height - 1 else "")
 
 
 class DashboardScreen:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from itertools import groupby, pairwise
+from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.text import Text
+from rich.text import Span, Text
 
 from sleepstream.messages import EPOCH_S, N_STAGES, STAGES, Float32Array, Stage
 from sleepstream.outputs.dashboard.palette import (
@@ -59,27 +60,30 @@ class Canvas:
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = max(width, 0), max(height, 0)
-        self._cells = [[(" ", "")] * self.width for _ in range(self.height)]
+        self._chars = [[" "] * self.width for _ in range(self.height)]
+        self._styles = [[""] * self.width for _ in range(self.height)]
 
     def put(self, x: int, y: int, text: str, style: str = "") -> None:
         """Write `text` from column `x` of line `y`, one cell for each character."""
         if not 0 <= y < self.height:
             return
-        for i, char in enumerate(text, start=x):
-            if 0 <= i < self.width:
-                self._cells[y][i] = (char, style)
+        text = text[max(-x, 0) : max(self.width - x, 0)]
+        x = max(x, 0)
+        self._chars[y][x : x + len(text)] = text
+        self._styles[y][x : x + len(text)] = [style] * len(text)
 
     def lines(self) -> list[Text]:
         """Return the drawing."""
-        return [
-            Text.assemble(
-                *(
-                    ("".join(char for char, _ in run), style)
-                    for style, run in groupby(row, key=lambda cell: cell[1])
-                )
-            )
-            for row in self._cells
-        ]
+        lines = []
+        for chars, styles in zip(self._chars, self._styles, strict=True):
+            spans, start = [], 0
+            for style, run in groupby(styles):
+                end = start + len(list(run))
+                if style:
+                    spans.append(Span(start, end, style))
+                start = end
+            lines.append(Text("".join(chars), spans=spans))
+        return lines
 
 
 def span_epochs(n: int) -> int:
@@ -90,23 +94,29 @@ def span_epochs(n: int) -> int:
     return max(1, -(-n // _EPOCHS_PER_H)) * _EPOCHS_PER_H
 
 
-def column_edges(n: int, width: int) -> npt.NDArray[np.int64]:
-    """Return where in the night each column of a chart begins.
+def column_sums(values: npt.NDArray[Any], width: int) -> npt.NDArray[np.float64]:
+    """Return the sum of `values` over the epochs of each column of a chart of the night.
 
     Parameters
     ----------
-    n : int
-        Epochs so far.
+    values : ndarray, shape (n_epochs, n_kinds)
+        One row per epoch so far.
     width : int
-        Columns for the whole span.
+        Columns for the whole span; each speaks of at least one epoch.
 
     Returns
     -------
-    ndarray of int64, shape (n_columns + 1,)
-        Column ``i`` speaks of the epochs from ``edges[i]`` up to ``edges[i + 1]``, of at least one.
+    ndarray of float64, shape (n_columns, n_kinds)
+        As many columns as the night fills so far.
     """
+    n = len(values)
     edges = np.arange(width + 1) * span_epochs(n) // max(width, 1)
-    return edges[: int(np.searchsorted(edges, n)) + 1].clip(max=n)
+    starts = edges[:-1][edges[:-1] < n]
+    ends = np.maximum(edges[1:][: starts.size], starts + 1).clip(max=n)
+    before = np.zeros((n + 1, values.shape[1]))
+    np.cumsum(np.nan_to_num(values), axis=0, out=before[1:])
+    sums: npt.NDArray[np.float64] = before[ends] - before[starts]
+    return sums
 
 
 def stage_columns(codes: npt.NDArray[np.int8], width: int) -> list[Stage | None]:
@@ -119,17 +129,12 @@ def stage_columns(codes: npt.NDArray[np.int8], width: int) -> list[Stage | None]
     width : int
         Columns for the whole span of the chart.
     """
-    edges = column_edges(codes.size, width)
-    columns: list[Stage | None] = []
-    for start, end in pairwise(edges):
-        part = codes[start : max(end, start + 1)]
-        counts = np.bincount(part[part >= 0], minlength=N_STAGES)
-        columns.append(STAGES[int(np.argmax(counts + _TIE_ORDER))] if counts.any() else None)
-    return columns
+    counts = column_sums(codes[:, None] == np.arange(N_STAGES), width)
+    return [STAGES[int((row + _TIE_ORDER).argmax())] if row.any() else None for row in counts]
 
 
 def step_line(columns: Columns, width: int, height: int, now: Stage | None = None) -> Canvas:
-    """Draw a hypnogram as a step line: W on top, then REM (heavy), N1, N2, N3.
+    """Draw a hypnogram as a step line: W on top, then REM (solid), N1, N2, N3.
 
     Parameters
     ----------
@@ -142,6 +147,9 @@ def step_line(columns: Columns, width: int, height: int, now: Stage | None = Non
     """
     canvas = Canvas(width, height)
     levels = {s: i * (height - 1) // (len(STAGE_ROWS) - 1) for i, s in enumerate(STAGE_ROWS)}
+    if height > len(STAGE_ROWS):  # faint lines lead the eye where rows lie apart
+        for level in levels.values():
+            canvas.put(0, level, "┈" * width, QUIET)
     before: Stage | None = None
     for x, stage in enumerate(columns):
         if stage is not None:
@@ -158,53 +166,26 @@ def _step(
     to = levels[stage]
     rem = stage is Stage.REM
     if before is None or before is stage:
-        canvas.put(x, to, "━" if rem else "─", emphasis(stage))
+        canvas.put(x, to, "█" if rem else "─", emphasis(stage))
         return
     start = levels[before]
     down = to > start
     leave = ("┑" if down else "┙") if before is Stage.REM else ("┐" if down else "┘")
-    arrive = ("┕" if down else "┍") if rem else ("└" if down else "┌")
+    arrive = "█" if rem else "└" if down else "┌"
     for y in range(min(start, to) + 1, max(start, to)):
         canvas.put(x, y, "│", colour(stage))
     canvas.put(x, start, leave, emphasis(before))
     canvas.put(x, to, arrive, emphasis(stage))
 
 
-def probability_columns(
-    probs: Float32Array, known: npt.NDArray[np.bool_], width: int
-) -> Float32Array:
-    """Return the mean stage probabilities of each column.
-
-    Parameters
-    ----------
-    probs : ndarray of float32, shape (n_epochs, 5)
-        Stage probabilities.
-    known : ndarray of bool, shape (n_epochs,)
-        Which epochs are scorable; the others do not count.
-    width : int
-        Columns for the whole span of the chart.
-
-    Returns
-    -------
-    ndarray of float32, shape (n_columns, 5)
-        Zero where a column has nothing scorable.
-    """
-    edges = column_edges(len(probs), width)
-    means = np.zeros((len(edges) - 1, N_STAGES), dtype=np.float32)
-    for i, (start, end) in enumerate(pairwise(edges)):
-        part = slice(start, max(end, start + 1))
-        if known[part].any():
-            means[i] = probs[part][known[part]].mean(axis=0)
-    return means
-
-
-def stacked(probs: Float32Array, width: int, height: int, repeat: int = 1) -> Canvas:
+def stacked(probs: npt.NDArray[Any], width: int, height: int, repeat: int = 1) -> Canvas:
     """Draw stage probabilities stacked on each other, W on top, each stage with its own fill.
 
     Parameters
     ----------
-    probs : ndarray of float32, shape (n_columns, 5)
-        Stage probabilities of each column; a column of zeros stays empty.
+    probs : ndarray of float, shape (n_columns, 5)
+        Stage probabilities of each column, or anything in proportion to them; a column of zeros
+        stays empty.
     width, height : int
         Size of the drawing.
     repeat : int
@@ -219,16 +200,21 @@ def stacked(probs: Float32Array, width: int, height: int, repeat: int = 1) -> Ca
     for y in range(height):
         # a cell belongs to the stage in which its middle lies
         rows = (bounds <= (y + 0.5) / height).sum(axis=1).clip(max=N_STAGES - 1)
-        for x in np.flatnonzero(totals > 0):
-            stage = STAGE_ROWS[rows[x]]
-            canvas.put(int(x) * repeat, y, FILLS[stage] * repeat, colour(stage))
+        rows[totals <= 0] = -1
+        x = 0
+        for row, run in groupby(rows.tolist()):
+            length = len(list(run)) * repeat
+            if row >= 0:
+                stage = STAGE_ROWS[row]
+                canvas.put(x, y, FILLS[stage] * length, colour(stage))
+            x += length
     return canvas
 
 
 def half_range(samples: Float32Array) -> float:
-    """Return the round number of microvolts, up and down, in which nearly all samples lie."""
+    """Return the round number of microvolts, up and down, in which 98 % of the samples lie."""
     finite = samples[np.isfinite(samples)]
-    reach = float(np.percentile(np.abs(finite), 99.5)) if finite.size else 0.0
+    reach = float(np.percentile(np.abs(finite), 98)) if finite.size else 0.0
     steps = np.array([1, 2, 5]) * 10.0 ** np.arange(1, 8)[:, None]
     return float(next((step for step in steps.ravel() if step >= reach), steps.max()))
 
@@ -250,19 +236,16 @@ def trace(samples: Float32Array, width: int, height: int, reach: float) -> Canva
     if not samples.size or not n_rows or not n_columns:
         return canvas
     cells = np.zeros((height, width), dtype=np.int64)
-    edges = np.linspace(0, samples.size, n_columns + 1).astype(np.int64)
-    scaled = (1.0 - samples.astype(np.float64) / reach) / 2.0 * (n_rows - 1)
-    last: float | None = None
-    for x, (start, end) in enumerate(pairwise(edges)):
-        part = scaled[start : max(end, start + 1)]
-        part = part[np.isfinite(part)].clip(0, n_rows - 1)
-        if not part.size:
-            last = None
-            continue
-        ends = part if last is None else np.append(part, last)
-        for y in range(round(float(ends.min())), round(float(ends.max())) + 1):
+    starts = np.arange(n_columns) * samples.size // n_columns
+    rows = (1.0 - samples.astype(np.float64) / reach) / 2.0 * (n_rows - 1)
+    rows = np.where(np.isfinite(rows), rows, np.nan).clip(0, n_rows - 1)
+    top, bottom = np.fmin.reduceat(rows, starts), np.fmax.reduceat(rows, starts)
+    # a column begins where the one before it ended, so that the trace hangs together
+    joined = np.where(np.isfinite(top), rows[np.maximum(starts - 1, 0)], np.nan)
+    top, bottom = np.fmin(top, joined), np.fmax(bottom, joined)
+    for x in np.flatnonzero(np.isfinite(top)):
+        for y in range(round(float(top[x])), round(float(bottom[x])) + 1):
             cells[y // 4, x // 2] |= _BRAILLE_DOTS[y % 4][x % 2]
-        last = float(part[-1])
     for y, row in enumerate(cells):
         canvas.put(0, y, "".join(chr(_BRAILLE + int(dots)) if dots else " " for dots in row))
     return canvas
@@ -344,7 +327,7 @@ _GLYPHS = {
 
 def meter(fraction: float, width: int, style: str) -> Text:
     """Draw a fraction as a heavy line on a light one."""
-    filled = round(min(max(fraction, 0.0), 1.0) * width)
+    filled = round(min(max(0.0, fraction), 1.0) * width)
     return Text.assemble(("━" * filled, style), ("─" * (width - filled), QUIET))
 
 

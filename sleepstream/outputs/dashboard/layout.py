@@ -61,8 +61,10 @@ _LEFT: tuple[Wish, ...] = (
     ("hypnogram", 17),
     ("density", 9),
     ("signal", 12),
+    ("gaps", 2),
+    ("density", 12),
     ("hypnogram", 21),
-    ("density", 11),
+    ("density", 15),
     ("signal", 99),
 )
 _RIGHT: tuple[Wish, ...] = (
@@ -74,9 +76,9 @@ _RIGHT: tuple[Wish, ...] = (
     ("notices", 2),
     ("now", 10),
     ("stream", 5),
+    ("disorder", 4),
     ("forecast", 9),
     ("notices", 3),
-    ("disorder", 4),
     ("sleep", 12),
     ("forecast", 11),
     ("notices", 5),
@@ -199,13 +201,14 @@ def _around(view: View, width: int, room: int) -> list[Text]:
 def _two_columns(view: View, width: int, height: int) -> list[Text]:
     right = max(40, min(width * 3 // 10, 58))
     left = width - right - 3
-    body = height - 4
+    air = [Text("")] * (height >= 44)
+    body = height - 2 - 2 * len(air)
     columns = [(_left(view, left, body), left), (_right(view, right, body), right)]
     return [
         *sections.header(view, width),
-        Text(""),
+        *air,
         *drawing.beside(columns, body, gap=3),
-        Text(""),
+        *air,
         *sections.footer(view, width),
     ]
 
@@ -214,9 +217,10 @@ def _left(view: View, width: int, height: int) -> list[Text]:
     n = allot(height, _LEFT)
     lines = [drawing.heading("hypnogram", width)]
     lines += sections.hypnogram(view, width, n["hypnogram"])
-    lines += sections.time_axis(view, width)
+    gap = [Text("")] * (n["gaps"] // 2)
+    lines += [*sections.time_axis(view, width), *gap]
     lines.append(drawing.heading("hypnodensity", width, sections.legend()))
-    lines += sections.hypnodensity(view, width, n["density"] - 1)
+    lines += [*sections.hypnodensity(view, width, n["density"] - 1), *gap]
     return lines + _signal(view, width, n["signal"])
 
 

@@ -59,9 +59,9 @@ def letter(stage: Stage | None) -> str:
 _ASCII = str.maketrans(
     {
         **dict.fromkeys("─┈", "-"),
-        **dict.fromkeys("━═", "="),
-        **dict.fromkeys("│┃", "|"),
-        **dict.fromkeys("┌┐└┘┍┑┕┙├┤┬┴", "+"),
+        **dict.fromkeys("━", "="),
+        **dict.fromkeys("│", "|"),
+        **dict.fromkeys("┌┐└┘┑┙", "+"),
         **dict.fromkeys("█▀▄", "#"),
         "▓": "%",
         "▒": "=",

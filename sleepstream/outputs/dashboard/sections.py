@@ -48,8 +48,10 @@ def header(view: View, width: int) -> list[Text]:
         right.append_text(_state(view.health))
     if view.synthetic:
         right.append_text(Text.assemble("  ", drawing.badge("SYNTHETIC SIGNAL")))
-    time = view.at(view.elapsed_s) if width >= 60 else ""
-    left = Text.assemble(("sleepstream", "bold"), "  ", view.bed, "  ", (time, "bold"))
+    left = Text.assemble(("sleepstream", "bold"), "  ", view.bed)
+    if width >= 64:
+        label = "night " if view.start is None else ""
+        left.append_text(Text.assemble("  ", label, (view.at(view.elapsed_s), "bold")))
     room = width - right.cell_len - 2
     if room < 8:
         return [drawing.fit(right, width)]
@@ -109,7 +111,8 @@ def now(view: View, width: int, height: int) -> list[Text]:
     if height >= 9 and width >= 36:
         big = drawing.big_letters(name, emphasis(last.stage), scale=2)
         bar = drawing.meter(last.confidence, width - 2, colour(last.stage))
-        return [*big, Text(""), words[0], bar, *words[1:]][:height]
+        gap = [Text("")] * (height > 9)
+        return [*big, *gap, words[0], bar, *words[1:]][:height]
     big = drawing.big_letters(name, emphasis(last.stage), scale=1)
     bar = drawing.meter(last.confidence, max(width - 18, 0), colour(last.stage))
     return drawing.beside([(big, 16), ([words[0], bar, *words[1:]], width - 17)], height, gap=1)
@@ -122,7 +125,7 @@ def _said(view: View, width: int) -> Text:
     text = Text.assemble(
         (stage_name(last.stage), f"bold {colour(last.stage)}"), f" {_percent(last.confidence)}"
     )
-    bout = f" for {view.night.bout_min():.0f} min" if width >= 40 else ""
+    bout = f" · lasting {view.night.bout_min():.0f} min" if width >= 40 else ""
     return text.append(bout, QUIET)
 
 
@@ -156,15 +159,17 @@ def forecast(view: View, width: int, height: int) -> list[Text]:
     ]
     label = "next 10 min " if width >= N_HORIZONS + 12 and height < 8 else ""
     repeat = max(1, min(3, (width - len(label)) // N_HORIZONS))
-    best = estimate.forecast.argmax(axis=1)
-    letters, shades = Text(label, QUIET), Text("probability "[: len(label)], QUIET)
-    for stage, row in zip((STAGES[i] for i in best), estimate.forecast, strict=True):
+    probs = np.nan_to_num(estimate.forecast)
+    best = probs.argmax(axis=1)
+    letters = Text.assemble((label, QUIET))
+    shades = Text.assemble(("probability "[: len(label)], QUIET))
+    for stage, row in zip((STAGES[i] for i in best), probs, strict=True):
         shade = SHADES[min(int(row[stage] * len(SHADES)), len(SHADES) - 1)]
         letters.append(letter(stage).ljust(repeat), f"bold {colour(stage)}")
         shades.append(shade * repeat, colour(stage))
     if height < 8:
         return [letters, shades, *chances][:height]
-    stack = drawing.stacked(estimate.forecast, width, min(height - 5, 6), repeat).lines()
+    stack = drawing.stacked(probs, width, min(height - 5, 6), repeat).lines()
     marks = drawing.Canvas(width, 1)
     for minute in (0, 5):
         marks.put(minute * 2 * repeat, 0, f"+{minute}", QUIET)
@@ -197,7 +202,8 @@ def hypnogram(view: View, width: int, height: int) -> list[Text]:
 def hypnodensity(view: View, width: int, height: int) -> list[Text]:
     """Draw the stage probabilities of the whole night so far."""
     room, night = width - GUTTER, view.night
-    columns = drawing.probability_columns(night.probs, night.codes >= 0, max(room, 1))
+    known = night.probs * (night.codes >= 0)[:, None]
+    columns = drawing.column_sums(known, max(room, 1))
     labels = drawing.Canvas(GUTTER, height)
     labels.put(0, 0, "p 1", QUIET)
     labels.put(2, height - 1, "0", QUIET)
@@ -268,7 +274,7 @@ def sleep(view: View, width: int, height: int) -> list[Text]:
     if height >= len(rows):
         return [_long_row(row, width) for row in rows]
     pairs = [_pair(short, value) for short, _, value in rows[:8]]
-    per_line = 2 if width < 60 else 4
+    per_line = max(1, width // 17)
     packed = [
         Text("").join(drawing.fit(pair, width // per_line) for pair in pairs[i : i + per_line])
         for i in range(0, len(pairs), per_line)
@@ -328,7 +334,7 @@ def disorder(view: View, width: int, height: int) -> list[Text]:
 
 def _score(score: DisorderScore) -> str:
     if score.probability is None:
-        return "abstains"
+        return "–"
     interval = score.interval
     bounds = "" if interval is None else f" ({interval[0]:.2f}–{interval[1]:.2f})"
     return f"{score.probability:.2f}{bounds}"
@@ -344,22 +350,25 @@ def stream(view: View, width: int, height: int) -> list[Text]:
     since = "–" if health.since_last_s is None else f"{health.since_last_s:.1f} s ago"
     clock = "–" if health.clock_s is None else f"{health.clock_s:.1f} s"
     lost = Text(f"gaps {health.n_gaps}, lost {health.n_lost}", WARN if health.n_gaps else "")
-    name = drawing.plain(f"{health.source} {health.channel}")
-    rates = f"{rate}/{health.sfreq_nominal:g} Hz {drawing.plain(health.unit)}"
+    name = drawing.plain(f"{health.source} · {health.channel} · {health.unit}")
+    rates = f"{rate}/{health.sfreq_nominal:g} Hz"
     if height >= 4:
         return [
             Text.assemble((sign, style), (name, "bold")),
             Text.assemble(("rate   ", QUIET), rates),
-            Text.assemble(("last   ", QUIET), f"{since}, sender's clock {clock}"),
+            Text.assemble(("last   ", QUIET), f"{since} · sender at {clock}"),
             Text.assemble(("loss   ", QUIET), lost, " samples"),
         ]
-    first = Text.assemble((sign, style), drawing.fit(Text(name), max(width - 27, 8)).plain.rstrip())
-    first.append(f"  {rates}")
-    return [first, Text.assemble(lost, f" · {since}")][:height]
+    first = Text.assemble((sign, style), (name, "bold"))
+    first.truncate(max(width - len(since) - 2, 0), overflow="ellipsis")
+    first.append(f"  {since}", QUIET)
+    return [first, Text.assemble(rates, " · ", lost)][:height]
 
 
 def notices(view: View, width: int, height: int) -> list[Text]:
     """Draw the last warnings, the newest last."""
+    if not view.notices:
+        return [Text("none", QUIET)][:height]
     lines = []
     for text, times in view.notices[-height:] if height else ():
         again = f" ×{times}" if times > 1 else ""

@@ -105,6 +105,9 @@ class Night:
         return (self.n - (int(changes[-1]) + 1 if changes.size else 0)) * EPOCH_S / 60
 
 
+_LONGEST_S = 10 * 86400.0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """Everything there is to draw.
@@ -159,7 +162,9 @@ class View:
             return 0.0
         if health is None or health.clock_s is None:
             return self.night.n * EPOCH_S
-        return max(0.0, health.clock_s - (estimate.onset_s - estimate.epoch * EPOCH_S))
+        # a sender whose clock jumped must not make a night of years
+        elapsed = health.clock_s - (estimate.onset_s - estimate.epoch * EPOCH_S)
+        return min(max(0.0, elapsed), _LONGEST_S)
 
     def at(self, seconds: float) -> str:
         """Return a moment of the night as time of day, or as time since its start."""

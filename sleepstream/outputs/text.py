@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -203,16 +204,20 @@ def agreement_table(agreement: Agreement) -> RenderableType:
 
 def nights_table(nights: Iterable[NightSummary]) -> Table:
     """Return the list of nights, for `rich` to print."""
-    table = Table()
-    for heading in ("night", "bed", "began (UTC)", "source", "channel"):
-        table.add_column(heading)
-    for heading in ("epochs", "hours", "TST min"):
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("night", no_wrap=True, min_width=8)  # an id cut short could not be typed
+    table.add_column("bed")
+    table.add_column("began (UTC)", no_wrap=True, min_width=16)
+    for heading in ("source", "channel"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("epochs", "hours", "TST (min)"):
         table.add_column(heading, justify="right")
     table.add_column("ended")
     for night in nights:
         source = f"{night.source} (synthetic)" if night.synthetic else night.source
+        began = night.started_utc[:16].replace("T", " ")
         table.add_row(
-            *(_text(x) for x in (night.id, night.bed, night.started_utc, source, night.channel)),
+            *(_text(x) for x in (night.id, night.bed, began, source, night.channel)),
             str(night.n_epochs),
             f"{night.hours:.1f}",
             f"{night.tst_min:.1f}",

@@ -1,6 +1,7 @@
 import itertools
 import json
 import multiprocessing
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,6 +196,34 @@ def test_the_list_of_nights_reads_no_estimate(store: NightStore) -> None:
     store._db.set_trace_callback(None)
     plan = store._db.execute("EXPLAIN QUERY PLAN " + steps[0]).fetchall()
     assert "USING COVERING INDEX stage_of_night" in " ".join(row[-1] for row in plan)
+
+
+# What docs/outputs.md says
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "outputs.md"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [(0, [(0, 1000.1, "N2", 0.6), (1, 1030.1, None, 0.0)]), (1, [("N2", 0.5), ("?", 0.5)])],
+)
+def test_the_example_queries_answer(
+    store: NightStore, question: int, answer: list[tuple[object, ...]]
+) -> None:
+    night = begin(store)
+    night.append(an_estimate(0))
+    night.append(an_estimate(1, stage=None))
+    queries = re.findall(r"```sql\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    rows = store._db.execute(queries[question]).fetchall()
+    assert sorted(row[-len(answer[0]) :] for row in rows) == sorted(answer)
+
+
+@pytest.mark.parametrize("table", ["night", "epoch", "event"])
+def test_every_column_is_documented(store: NightStore, table: str) -> None:
+    columns = store._db.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
+    section = DOCUMENT.read_text(encoding="utf-8").partition("## The record")[2]
+    (line,) = re.findall(rf"^\| `{table}` \|.*", section, re.MULTILINE)
+    assert {name for (name,) in columns} <= set(re.findall(r"`(\w+)`", line))
 
 
 # What goes wrong

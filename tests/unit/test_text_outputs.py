@@ -210,6 +210,13 @@ def test_the_list_of_nights_shows_each_and_says_what_was_cut_off() -> None:
     assert "–" in text
 
 
+def test_the_list_of_nights_fits_80_columns_with_ids_and_dates_in_full() -> None:
+    text = printed(nights_table([a_summary(source="ucddb018.edf")]), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "3fa90c11" in text
+    assert "2026-11-22 22:00" in text
+
+
 def test_a_hostile_stream_name_reaches_no_terminal() -> None:
     text = printed(nights_table([a_summary(source="\x1b[2J[red]EEG[/red]")]), 140)
     assert "\x1b" not in text

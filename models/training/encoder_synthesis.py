@@ -63,8 +63,9 @@ def synthesize(
         base = _base(len(x[part]), raw, rng)
         # shaped once before the events, so that these stand out from the background as they should
         base = _shape(base, x[part].astype(np.float64), rounds=1)
-        for row, stage in zip(base, y[part], strict=True):
-            row += _events(int(stage), float(row.std()), rng)
+        sizes = base.std(axis=1)
+        for i, stage in enumerate(y[part]):
+            base[i] += _events(int(stage), float(sizes[i]), rng)
         out[part] = _shape(base, x[part].astype(np.float64), rounds=3)
     return out
 

@@ -15,6 +15,7 @@ import hashlib
 import pickle
 import re
 import struct
+import warnings
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,7 +115,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         No such file, or not a dict of tensors.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # it wonders about pickle versions; what matters of that is said below
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise _unknown(path, "no such file") from error
     except pickle.UnpicklingError as error:

@@ -183,5 +183,5 @@ def _outlet(
         raise StreamError(
             f"an LSL outlet called {name!r}",
             f"liblsl could not open it: {error}",
-            "check that the network allows local sockets, or run with --no-outlets",
+            "check that the network allows local sockets, or run with --no-lsl-out",
         ) from error

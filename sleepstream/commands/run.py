@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -32,9 +31,6 @@ from sleepstream.signal.montage import Montage, choose
 from sleepstream.sources.lsl import LslSource, Query, find
 from sleepstream.stager.stager import Stager
 from sleepstream.store.nights import NightStore
-
-FAREWELL_S = 1.0
-"""How long the outlets stay after the last estimate, for it to reach its receivers."""
 
 
 def run(settings: Settings) -> int:
@@ -83,9 +79,6 @@ class _Stages:
         """Keep a final stage."""
         if estimate.final:
             self.hypnogram.append(estimate.stage)
-
-    def close(self) -> None:
-        """Hold nothing that has to be let go."""
 
 
 def _night(
@@ -149,20 +142,16 @@ def _night(
     )
 
 
-@contextmanager
 def _outlets(
     settings: Settings, source: LslSource, montage: Montage, stager: Stager
-) -> Iterator[StageOutlets]:
-    about = source.description
-    with StageOutlets(
+) -> StageOutlets:
+    return StageOutlets(
         settings.night.bed,
-        source=about.name,
+        source=source.description.name,
         channel=montage.label,
-        sfreq=about.sfreq,
+        sfreq=source.description.sfreq,
         model=stager.model,
-    ) as outlets:
-        yield outlets
-        time.sleep(FAREWELL_S)
+    )
 
 
 def _dashboard(settings: Settings, started: datetime, *, synthetic: bool) -> Dashboard | None:

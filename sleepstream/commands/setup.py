@@ -135,9 +135,6 @@ class Record:
         if self._night is not None:
             self._night.end(reason)
 
-    def close(self) -> None:
-        """Hold nothing: the store is closed by whoever opened it."""
-
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:

@@ -17,9 +17,6 @@ class Sink(Protocol):
     def show(self, estimate: StageEstimate) -> None:
         """Take one estimate; return soon."""
 
-    def close(self) -> None:
-        """Let go of what is held. Nothing is shown after this."""
-
 
 class Collected:
     """The sink in memory: keeps what it was shown.
@@ -28,13 +25,10 @@ class Collected:
     ----------
     estimates : list of StageEstimate
         Everything so far.
-    closed : bool
-        Whether it was closed.
     """
 
     def __init__(self) -> None:
         self.estimates: list[StageEstimate] = []
-        self.closed = False
 
     @property
     def final(self) -> list[StageEstimate]:
@@ -44,7 +38,3 @@ class Collected:
     def show(self, estimate: StageEstimate) -> None:
         """Keep one estimate."""
         self.estimates.append(estimate)
-
-    def close(self) -> None:
-        """Remember that it was closed."""
-        self.closed = True

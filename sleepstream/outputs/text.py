@@ -23,6 +23,7 @@ from rich.text import Text
 
 from sleepstream.hypnogram import Agreement, SleepStatistics
 from sleepstream.messages import EPOCH_S, STAGES, StageEstimate, stage_name
+from sleepstream.plain import printable
 from sleepstream.store.nights import NightSummary
 
 logger = logging.getLogger(__name__)
@@ -99,10 +100,6 @@ class TextSink:
             logger.warning(
                 "the output can no longer be written (%s); the night and its record go on", error
             )
-
-    def close(self) -> None:
-        """Write nothing more. The stream stays open: it is not ours."""
-        self._broken = True
 
 
 def _discard_from_now_on(stream: TextIO) -> None:
@@ -229,11 +226,6 @@ def nights_table(nights: Iterable[NightSummary]) -> Table:
 def nights_json(nights: Iterable[NightSummary]) -> str:
     """Return the list of nights as one JSON array."""
     return _json([night.as_json() for night in nights])
-
-
-def printable(text: str) -> str:
-    """Return `text` with what a terminal might obey, or cannot show, replaced by ``?``."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _text(text: str) -> Text:

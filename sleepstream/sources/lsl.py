@@ -20,6 +20,7 @@ import pylsl
 
 from sleepstream.errors import StreamError
 from sleepstream.messages import Chunk
+from sleepstream.plain import printable
 
 SEARCH_S = 1.0
 """How long one look around takes. On one network every stream answers well within it."""
@@ -41,7 +42,7 @@ class StreamDescription:
     Attributes
     ----------
     name, type, source_id, host, uid : str
-        As announced; control characters replaced.
+        As announced, made printable.
     n_channels : int
         Number of channels.
     sfreq : float
@@ -300,18 +301,13 @@ class LslSource:
 _CHOOSE = "choose the EEG stream, not its markers (`sleepstream streams`)"
 
 
-def clean(text: str) -> str:
-    """Replace control characters: text from the wire must not steer a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
 def _announced(info: pylsl.StreamInfo) -> StreamDescription:
     return StreamDescription(
-        name=clean(info.name()),
-        type=clean(info.type()),
-        source_id=clean(info.source_id()),
-        host=clean(info.hostname()),
-        uid=clean(info.uid()),
+        name=printable(info.name()),
+        type=printable(info.type()),
+        source_id=printable(info.source_id()),
+        host=printable(info.hostname()),
+        uid=printable(info.uid()),
         n_channels=int(info.channel_count()),
         sfreq=float(info.nominal_srate()),
     )
@@ -332,7 +328,7 @@ def _described(info: pylsl.StreamInfo) -> StreamDescription:
 
 
 def _per_channel(values: list[str | None] | None, n: int) -> list[str]:
-    given = [clean(value or "") for value in values or []][:n]
+    given = [printable(value or "") for value in values or []][:n]
     return given + [""] * (n - len(given))
 
 

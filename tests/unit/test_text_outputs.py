@@ -125,13 +125,11 @@ def test_json_has_the_documented_keys_in_their_order() -> None:
 def shown(sink: Sink) -> None:
     for epoch, final in ((0, False), (0, True), (1, True)):
         sink.show(an_estimate(epoch, final=final))
-    sink.close()
 
 
 def test_the_sink_in_memory_tells_final_from_provisional() -> None:
     sink = Collected()
     shown(sink)
-    assert sink.closed
     assert (len(sink.estimates), [e.epoch for e in sink.final]) == (3, [0, 1])
 
 
@@ -154,7 +152,6 @@ def test_a_reader_that_goes_away_is_noted_once_and_ends_nothing(
         with caplog.at_level(logging.WARNING):
             for epoch in range(1, 5):
                 sink.show(an_estimate(epoch))
-        sink.close()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "the night and its record go on" in caplog.text
 

@@ -17,6 +17,7 @@ from types import TracebackType
 
 import numpy as np
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.control import Control
 from rich.live import Live
 
 from sleepstream.errors import SettingsError
@@ -195,7 +196,12 @@ class DashboardScreen:
         traceback: TracebackType | None,
     ) -> None:
         """Give the terminal back."""
-        self._live.stop()
+        console = self._live.console
+        with console:
+            # else a tmux that was resized meanwhile keeps parts of the last picture
+            if console.is_alt_screen:
+                console.control(Control.clear(), Control.home())
+            self._live.stop()
 
 
 def screenshot(dashboard: Dashboard, path: Path, width: int = 120, height: int = 40) -> None:

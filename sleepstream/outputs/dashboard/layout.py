@@ -142,9 +142,8 @@ def _stacked(view: View, width: int, height: int) -> list[Text]:
 def _band(view: View, width: int, height: int) -> list[Text]:
     """Draw the present and, where there is room beside or below it, the future."""
     if height < 4 or width < 78:
-        lines = _padded(sections.now(view, width, min(height, 1)), min(height, 1))
-        ahead = sections.forecast(view, width, 4)
-        return _padded([*lines, *(ahead if height > 2 else ahead[2:])], height)
+        ahead = sections.forecast(view, width, height - 2) if height > 2 else []
+        return _padded([*sections.now(view, width, 1), *ahead, *sections.chances(view)], height)
     half = width - max(34, min(width * 2 // 5, 72)) - 2
     present = sections.now(view, half, height)
     future = sections.forecast(view, width - half - 2, height)

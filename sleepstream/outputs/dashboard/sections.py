@@ -69,24 +69,29 @@ def _state(health: StreamHealth) -> Text:
 def footer(view: View, width: int) -> list[Text]:
     """Draw what this program is not, and how quick it was."""
     left = Text(DISCLAIMER, QUIET)
-    latency = _latency(view, long=width >= 110)
-    room = width - left.cell_len - latency.cell_len
-    if room < 1:
-        return [left]
-    return [Text.assemble(left, " " * room, latency)]
+    for right in _latency(view):
+        room = width - left.cell_len - right.cell_len
+        if room > 0:
+            return [Text.assemble(left, " " * room, right)]
+    return [left]
 
 
-def _latency(view: View, long: bool) -> Text:
+def _latency(view: View) -> list[Text]:
+    """Return the latency against its budget, in full and ever shorter."""
     latency = view.night.latency
     if latency is None:
-        return Text("")
-    over = latency.p99_ms > view.budget_ms
-    text = f"{_ms(latency.last_ms)} ms · p50 {_ms(latency.p50_ms)} · p99 {_ms(latency.p99_ms)}"
-    if long:
-        text = f"latency {text} · budget {_ms(view.budget_ms)} ms"
-    else:
-        text = f"{text} of {_ms(view.budget_ms)}"
-    return Text.assemble((text, BAD if over else ""), (" OVER ", LOUD) if over else "")
+        return []
+    last, p50, p99, budget = (
+        _ms(value) for value in (latency.last_ms, latency.p50_ms, latency.p99_ms, view.budget_ms)
+    )
+    late = latency.p99_ms > view.budget_ms
+    label, style = (Text(" LATE ", LOUD), BAD) if late else (Text("latency"), "")
+    forms = (
+        f" last {last} ms · median {p50} ms · 99 % within {p99} ms · budget {budget} ms",
+        f" {last} · p50 {p50} · p99 {p99} of {budget} ms",
+        f" p99 {p99} of {budget} ms",
+    )
+    return [Text.assemble(label, (form, style)) for form in forms]
 
 
 def _ms(value: float) -> str:
@@ -153,7 +158,7 @@ def forecast(view: View, width: int, height: int) -> list[Text]:
     estimate = view.newest
     if estimate is None:
         return [Text("no forecast yet", QUIET)][:height]
-    chances = [
+    meters = [
         _chance("P(wake in 5 min)", estimate.p_wake_5min, Stage.W, width),
         _chance("P(REM in 5 min) ", estimate.p_rem_5min, Stage.REM, width),
     ]
@@ -168,13 +173,29 @@ def forecast(view: View, width: int, height: int) -> list[Text]:
         letters.append(letter(stage).ljust(repeat), f"bold {colour(stage)}")
         shades.append(shade * repeat, colour(stage))
     if height < 8:
-        return [letters, shades, *chances][:height]
+        return [letters, shades, *meters][:height]
     stack = drawing.stacked(probs, width, min(height - 5, 6), repeat).lines()
     marks = drawing.Canvas(width, 1)
     for minute in (0, 5):
         marks.put(minute * 2 * repeat, 0, f"+{minute}", QUIET)
     marks.put(20 * repeat - 7, 0, "+10 min", QUIET)
-    return [letters, shades, *stack, *marks.lines(), *chances]
+    return [letters, shades, *stack, *marks.lines(), *meters]
+
+
+def chances(view: View) -> list[Text]:
+    """Draw the chance of waking and of REM in one short line."""
+    estimate = view.newest
+    if estimate is None:
+        return []
+    wake, rem = _percent(estimate.p_wake_5min), _percent(estimate.p_rem_5min)
+    return [
+        Text.assemble(
+            "in 5 min: ",
+            (f"P(wake) {wake}", colour(Stage.W)),
+            "  ",
+            (f"P(REM) {rem}", colour(Stage.REM)),
+        )
+    ]
 
 
 def _chance(label: str, value: float, stage: Stage, width: int) -> Text:

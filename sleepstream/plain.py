@@ -1,0 +1,12 @@
+"""Text from strangers, made harmless before anybody sees it.
+
+Names of streams, labels and annotations come from the network or out of files. A terminal obeys
+control characters, and some characters turn the writing direction.
+"""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return `text` with each character that cannot be shown, or steers a terminal, as ``?``."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -179,8 +179,9 @@ def play(recording: Recording, settings: Settings) -> None:
         describe,
         describe_stages,
     )
-    from sleepstream_replay.wire import LslClock, lsl_outlet  # noqa: PLC0415
+    from sleepstream_replay.wire import LslClock, lsl_outlet, quiet_liblsl  # noqa: PLC0415
 
+    quiet_liblsl()
     stop = Event()
     clock = LslClock(stop)
     description = describe(recording, settings)

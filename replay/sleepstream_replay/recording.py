@@ -33,14 +33,15 @@ _VOLTAGE_TYPES = frozenset({"eeg", "eog", "emg", "ecg", "bio", "seeg", "ecog", "
 _VOLTAGE_UNITS = frozenset({"v", "mv", "uv", "µv", "μv", "nv"})
 
 _STAGE = re.compile(
-    r"(?:(?P<prefix>sleep[ _-]*stage|stage|sleep)[ :_-]*)?(?P<word>[a-z]*[0-9]?|\?)", re.IGNORECASE
+    r"(?:(?P<prefix>sleep[ _-]*stage|stage|sleep)[ :_-]*)?(?P<word>[a-z]*[0-9]?|\?|movement time)",
+    re.IGNORECASE,
 )
 _STAGE_WORDS = {
     "w": "W", "wake": "W", "s0": "W",
     "n1": "N1", "s1": "N1", "n2": "N2", "s2": "N2",
     "n3": "N3", "s3": "N3", "n4": "N3", "s4": "N3",
     "r": "REM", "rem": "REM",
-    "m": "?", "mt": "?", "?": "?",
+    "m": "?", "mt": "?", "movement time": "?", "?": "?",
 }  # fmt: skip
 _STAGE_DIGITS = {"0": "W", "1": "N1", "2": "N2", "3": "N3", "4": "N3", "5": "REM"}
 _NEEDS_PREFIX = frozenset({"m", "mt", "?", "r", "w", *_STAGE_DIGITS})

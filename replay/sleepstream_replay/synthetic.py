@@ -56,7 +56,7 @@ SLOW, ALPHA, SIGMA, MUSCLE = 0, 4, 5, 7
 BACKGROUND_UV = np.array(
     [
         [7.5, 4.6, 4.0, 3.8, 3.0, 2.6, 3.7, 4.2],
-        [5.5, 3.9, 3.9, 4.6, 3.4, 2.4, 2.3, 1.7],
+        [5.5, 3.9, 4.0, 5.4, 3.3, 2.4, 2.3, 1.7],
         [6.2, 5.4, 4.8, 4.3, 3.6, 2.2, 1.5, 0.75],
         [22.0, 14.5, 8.4, 5.4, 4.2, 2.3, 1.3, 0.65],
         [3.6, 3.1, 3.9, 4.0, 3.1, 1.8, 1.8, 0.9],
@@ -200,7 +200,7 @@ class _Night:
         rhythm = waves.band_noise(
             self.rng, self.n_samples, self.sfreq, (middle - 0.7, middle + 0.7)
         )
-        level = eyes_closed * self.belonging[W] + 0.3 * self.belonging[N1]
+        level = eyes_closed * self.belonging[W] + 0.2 * self.belonging[N1]
         waxing = np.exp(0.35 * self._wander(period_s=8.0))
         rhythm *= self._samples(self.sleeper.alpha_uv * level * waxing)
         self.out += np.array([1.0, 1.3, 0.3], dtype=np.float32)[:, None] * rhythm

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sleepstream.messages import EPOCH_S, N_STAGES, STAGES, UNSCORABLE, Stage
+from sleepstream.messages import EPOCH_S, N_STAGES, STAGES, Stage
 
 EPOCH_MIN = EPOCH_S / 60.0
 """Length of an epoch in minutes."""
@@ -203,11 +203,6 @@ def _codes(stages: Iterable[Stage | None]) -> npt.NDArray[np.int64]:
 
 def _count(mask: npt.NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(mask))
-
-
-def stage_letters(stages: Iterable[Stage | None]) -> str:
-    """Return stages as one letter each: ``W 1 2 3 R``, and ``?`` where there is none."""
-    return "".join(UNSCORABLE if stage is None else STAGE_LETTERS[stage] for stage in stages)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -167,7 +167,7 @@ def test_from_80x24_on_nothing_that_matters_is_missing(board, width, height):
         "WASO",
         "sleep apnoea",
         "gaps 1, lost 310",
-        "p99",
+        "latency",
         "gap of 3.1 s",
     ):
         assert word in text
@@ -178,6 +178,7 @@ def test_the_smallest_terminal_still_says_what_this_is_and_what_the_stage_is(boa
     assert lines[-1].startswith("research use only — not a medical device")
     assert "SYNTHETIC SIGNAL" in lines[0]
     assert lines[1].startswith("REM")
+    assert lines[2].startswith("in 5 min: P(wake) 12 %  P(REM) 31 %")
 
 
 def test_a_real_signal_has_no_badge():
@@ -235,7 +236,7 @@ def test_a_stalled_stream_and_a_late_estimate_are_said_in_words():
     board.stream(dataclasses.replace(HEALTH, state="stalled", since_last_s=12.4))
     text = "\n".join(picture(board, 80, 24))
     assert "▲ stalled 12 s" in text
-    assert "OVER" in text
+    assert " LATE " in text
 
 
 def test_with_a_known_start_the_axis_shows_times_of_day():

@@ -11,7 +11,6 @@ from sleepstream.hypnogram import (
     agreement,
     is_stage_annotation,
     parse_stage,
-    stage_letters,
 )
 from sleepstream.messages import STAGES, Stage
 
@@ -79,7 +78,6 @@ def test_a_night_that_grows_equals_a_night_that_is_given():
     assert len(grown) == 7
     assert grown.stages == tuple(night("WW12?3R"))
     assert grown.statistics() == Hypnogram(grown.stages).statistics()
-    assert stage_letters(grown.stages) == "WW12?3R"
 
 
 def test_the_json_of_a_sleepless_night_has_nulls_and_never_nan():

@@ -130,7 +130,7 @@ def _said(view: View, width: int) -> Text:
     text = Text.assemble(
         (stage_name(last.stage), f"bold {colour(last.stage)}"), f" {_percent(last.confidence)}"
     )
-    bout = f" · lasting {view.night.bout_min():.0f} min" if width >= 40 else ""
+    bout = f" · lasting {view.night.bout_min():g} min" if width >= 40 else ""
     return text.append(bout, QUIET)
 
 

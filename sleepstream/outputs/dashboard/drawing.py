@@ -24,6 +24,7 @@ from sleepstream.outputs.dashboard.palette import (
     colour,
     emphasis,
 )
+from sleepstream.plain import printable
 
 Columns = Sequence[Stage | None]
 """Stages by column of a chart."""
@@ -39,12 +40,8 @@ _TIE_ORDER = np.array([0.3, 0.2, 0.0, 0.1, 0.4])
 
 
 def plain(text: str) -> str:
-    """Return what is printable of `text`, in one line.
-
-    Names come from strangers on the network: escape sequences, line breaks and characters that
-    turn the writing direction are taken out; markup is harmless, because it is never interpreted.
-    """
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Return `text` in one line of printable characters; markup in it is never interpreted."""
+    return printable(" ".join(text.split()))
 
 
 def fit(line: Text, width: int) -> Text:

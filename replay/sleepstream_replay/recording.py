@@ -33,7 +33,8 @@ _VOLTAGE_TYPES = frozenset({"eeg", "eog", "emg", "ecg", "bio", "seeg", "ecog", "
 _VOLTAGE_UNITS = frozenset({"v", "mv", "uv", "µv", "μv", "nv"})
 
 _STAGE = re.compile(
-    r"(?:(?P<prefix>sleep[ _-]*stage|stage|sleep)[ :_-]*)?(?P<word>[a-z]*[0-9]?|\?|movement time)",
+    r"(?:(?P<prefix>sleep[ _-]*stage|stage|sleep)[ :_-]*)?"
+    r"(?P<word>[a-z]*[0-9]?|\?|movement time)",
     re.IGNORECASE,
 )
 _STAGE_WORDS = {

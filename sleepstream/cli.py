@@ -5,6 +5,7 @@ Nothing heavy is imported before a command is chosen, so that ``--help`` answers
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -216,7 +217,13 @@ def show_config(
 
 
 @cli.command()
-@click.option("--hours", type=click.FloatRange(0.1, 12), default=8.0, show_default=True)
+@click.option(
+    "--hours",
+    type=click.FloatRange(0.1, 12),
+    default=8.0,
+    show_default=True,
+    help="Length of the made-up night.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Which made-up night.")
 @click.option("--sleep-edf", type=int, metavar="N", help="A real night: subject N, downloaded.")
 @click.option("--speed", type=click.FloatRange(1, 2000), help="By default it takes a minute.")
@@ -238,6 +245,9 @@ def demo(  # noqa: PLR0917 - click passes by name
 
 def main() -> None:
     """Run the command line; errors that a user can understand become a message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without µ is no reason to stop
     try:
         sys.exit(cli.main(standalone_mode=False, prog_name="sleepstream"))
     except SleepstreamError as error:

@@ -1,0 +1,5 @@
+"""``python -m sleepstream``."""
+
+from sleepstream.cli import main
+
+main()

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ from sklearn.metrics import cohen_kappa_score, recall_score
 from torch.nn import functional as F
 
 from sleepstream.stager.device import single_thread
-from sleepstream.stager.encoder import ARCHITECTURES
+from sleepstream.stager.encoder import ARCHITECTURES, LIMIT
 
 BATCH = (40, 14, 10)
 """Of each batch: synthetic, real, mixed."""
@@ -143,7 +144,7 @@ def fit(
     while (done := share_done(progress, args)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = (
-                1.5e-3 * min(1, (progress.step + 1) / 200) * 0.5 * (1 + np.cos(np.pi * done))
+                1.5e-3 * min(1, (progress.step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
             )
         # the step's own generator: a run that was cut off goes on with the same batches
         rng = np.random.default_rng((args.seed, progress.step))
@@ -198,7 +199,8 @@ def share_done(progress: Progress, args: argparse.Namespace) -> float:
 def predict(network: torch.nn.Module, pool: Pool) -> torch.Tensor:
     """Return the logits, shape (n, 5), of a pool as it is."""
     network.eval()
-    x = torch.from_numpy(pool.signals * np.exp(-pool.log_gains)[:, None])[:, None]
+    scaled = np.clip(pool.signals * np.exp(-pool.log_gains)[:, None], -LIMIT, LIMIT)
+    x = torch.from_numpy(scaled)[:, None]
     return torch.cat([network(part) for part in x.split(64)])
 
 

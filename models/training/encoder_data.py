@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import signal
 
 from sleepstream.messages import EPOCH_N_SAMPLES, SFREQ, Float32Array
-from sleepstream.stager.encoder import RunningGain, log_amplitude
+from sleepstream.stager.encoder import MIN_AMPLITUDE_UV, RunningGain, log_amplitude
 
 DEVELOPMENT = ("ucddb018", "prerau_segment")
 """Recordings that the card reports on; never trained or selected on."""
@@ -145,10 +145,12 @@ def band_log_amplitude(x: Float32Array) -> Float32Array:
     """Return about what `log_amplitude` would say, from the wavelet energies.
 
     The 4-16 Hz band covers most of the 6.25-12.5 Hz scale and parts of its neighbours. The
-    constant (robust against plain deviation) was fitted on the UCDDB training recordings.
+    constant (robust against plain deviation) was fitted on the UCDDB training recordings. NaN
+    where the lead was off.
     """
     energy = 0.62 * x[:, 8] + x[:, 12] + 0.3 * x[:, 16]
-    rms_uv = np.sqrt(np.maximum(energy, 1e-16) / EPOCH_N_SAMPLES) * 1e6
+    rms_uv = np.sqrt(energy / EPOCH_N_SAMPLES) * 1e6
+    rms_uv = np.where(rms_uv > MIN_AMPLITUDE_UV, rms_uv, np.nan)
     return (np.log(rms_uv) - 0.08).astype(np.float32)
 
 

@@ -18,7 +18,7 @@ from encoder_synthesis import synthesize
 from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array
-from sleepstream.stager.encoder import TinySleepNet, log_amplitude
+from sleepstream.stager.encoder import LIMIT, TinySleepNet, log_amplitude
 from sleepstream.stager.imports import convert_tinysleepnet, read_state_dict
 
 STAGE_SHARES = (0.22, 0.16, 0.32, 0.13, 0.17)
@@ -58,10 +58,11 @@ class Pool:
 
 
 def make_pool(signals: Float32Array, targets: Float32Array, log_gains: Float32Array) -> Pool:
-    """Return a pool, with each epoch's own amplitude measured."""
+    """Return a pool, with each epoch's own amplitude measured, less those whose lead was off."""
     own = [log_amplitude(s[None]) for s in signals]
-    amps = np.array([g if a is None else a for a, g in zip(own, log_gains, strict=True)])
-    return Pool(signals, targets, log_gains.astype(np.float32), amps.astype(np.float32))
+    on = np.array([a is not None for a in own])
+    amps = np.array([a for a in own if a is not None], dtype=np.float32)
+    return Pool(signals[on], targets[on], log_gains[on].astype(np.float32), amps)
 
 
 def one_hot(labels: npt.NDArray[np.int64], smoothing: float = 0.0) -> Float32Array:
@@ -213,7 +214,7 @@ def augment(x: Float32Array, lean: float, rng: np.random.Generator) -> Float32Ar
     for i in np.flatnonzero(rng.random(n) < 0.08):  # missing samples are zero
         at, length = int(rng.integers(EPOCH_N_SAMPLES)), int(rng.integers(100, 800))
         out[i, at : at + length] = 0
-    return out
+    return np.clip(out, -LIMIT, LIMIT)
 
 
 def _tilts(n: int, lean: float, rng: np.random.Generator) -> Float32Array:

@@ -32,6 +32,13 @@ MIN_REAL_SAMPLES = 1000
 MIN_AMPLITUDE_UV = 0.1
 """A quieter signal is a lead that is off, not a small EEG."""
 
+TYPICAL_LOG_AMPLITUDE = 1.6
+"""What is assumed before any epoch has said something: about 5 µV."""
+
+LIMIT = 40.0
+"""Scaled signals are cut off here, several times the largest slow wave: a movement is no bigger
+to the network than it need be."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncoderOutput:
@@ -187,14 +194,15 @@ class RunningGain:
     def __init__(self, memory: int = 240) -> None:
         self.memory = memory
         self._n = 0
-        self._mean = 0.0
+        self._mean = TYPICAL_LOG_AMPLITUDE
 
     def scale(self, data: Float32Array, *, keep: bool) -> Float32Array:
         """Return `data`, shape (1, 3000), in units of the amplitude so far."""
         n, mean = self.updated(log_amplitude(data))
         if keep:
             self._n, self._mean = n, mean
-        return (data * np.float32(np.exp(-mean))).astype(np.float32, copy=False)
+        scaled: Float32Array = np.clip(data * np.float32(np.exp(-mean)), -LIMIT, LIMIT)
+        return scaled
 
     def updated(self, log_amp: float | None) -> tuple[int, float]:
         """Return the count and the mean after one more epoch, of which None says nothing."""
@@ -217,7 +225,7 @@ class RunningGain:
     def reset(self) -> None:
         """Forget the recording."""
         self._n = 0
-        self._mean = 0.0
+        self._mean = TYPICAL_LOG_AMPLITUDE
 
 
 def log_amplitude(data: Float32Array) -> float | None:

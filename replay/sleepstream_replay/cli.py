@@ -146,7 +146,17 @@ def replay(  # noqa: PLR0917
     from sleepstream_replay.player import Settings  # noqa: PLC0415  # numpy: not at import
 
     settings = Settings(
-        stream_name, speed, start, duration, units, chunk, loop, wait, linger, stages, source_id
+        stream_name=stream_name,
+        speed=speed,
+        start_s=start,
+        duration_s=duration,
+        units=units,
+        chunk=chunk,
+        loop=loop,
+        wait=wait,
+        linger_s=linger,
+        stages=stages,
+        source_id=source_id,
     )
     try:
         play(_recording(file, synthetic, seed, _labels(channels)), settings)

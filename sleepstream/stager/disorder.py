@@ -129,7 +129,7 @@ class DisorderScorer:
         if hours < FIRST_HOUR:
             return self._abstain(
                 f"it speaks from {FIRST_HOUR} h after sleep onset, which was "
-                f"{len(night) * EPOCH_S / 60:.0f} min ago"
+                f"{int(len(night) * EPOCH_S / 60)} min ago"
             )
         unscorable = night.count(_NONE) / len(night)
         if unscorable > MAX_UNSCORABLE:

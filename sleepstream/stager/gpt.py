@@ -182,7 +182,7 @@ class Gpt(nn.Module):
         self.norm = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, N_OUTPUTS)
         powers = torch.arange(1, shape.n_heads + 1) * (8.0 / shape.n_heads)
-        self.register_buffer("slopes", (2.0**-powers)[:, None, None], persistent=False)
+        self.register_buffer("slopes", (2.0**-powers)[None, :, None, None], persistent=False)
 
     def forward(self, inputs: Tensor, cache: KVCache | None = None) -> Tensor:
         """Run whole nights, or one epoch on top of a cache.
@@ -214,7 +214,7 @@ class Gpt(nn.Module):
         return logits
 
     def bias(self, n_epochs: int) -> Tensor:
-        """Return what is added to the attention scores, shape (n_heads, n_epochs, n_epochs)."""
+        """Return what is added to the attention scores, shape (1, n_heads, n_epochs, n_epochs)."""
         steps = torch.arange(n_epochs, device=self.slopes.device)
         ages = steps[:, None] - steps
         hidden = (ages < 0) | (ages >= self.shape.window)

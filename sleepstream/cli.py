@@ -228,6 +228,7 @@ def show_config(
 @click.option("--sleep-edf", type=int, metavar="N", help="A real night: subject N, downloaded.")
 @click.option("--speed", type=click.FloatRange(1, 2000), help="By default it takes a minute.")
 @click.option("--headless", is_flag=True, help="No dashboard: one line per epoch.")
+@click.option("--picture", default="", metavar="FILE", help="Write a picture of it, .svg or .txt.")
 @click.pass_context
 def demo(  # noqa: PLR0917 - click passes by name
     context: click.Context,
@@ -236,11 +237,21 @@ def demo(  # noqa: PLR0917 - click passes by name
     sleep_edf: int | None,
     speed: float | None,
     headless: bool,
+    picture: str,
 ) -> None:
     """Play a made-up night over LSL into the daemon and watch. Needs no data and no network."""
     from sleepstream.commands.demo import demo as do  # noqa: PLC0415
 
-    context.exit(do(hours=hours, seed=seed, sleep_edf=sleep_edf, speed=speed, headless=headless))
+    context.exit(
+        do(
+            hours=hours,
+            seed=seed,
+            sleep_edf=sleep_edf,
+            speed=speed,
+            headless=headless,
+            picture=picture,
+        )
+    )
 
 
 def main() -> None:

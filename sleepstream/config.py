@@ -105,6 +105,10 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True):
     json: Annotated[bool, _doc("No dashboard: one JSON object per estimate on standard output")] = (
         False
     )
+    picture: Annotated[
+        str,
+        _doc("File for a picture of the dashboard when the night ends, .svg or .txt; empty: none"),
+    ] = ""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

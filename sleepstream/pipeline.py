@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sleepstream.messages import SFREQ, Chunk, Event, Float32Array, StageEstimate
-from sleepstream.outputs.dashboard import StreamHealth
+from sleepstream.outputs.dashboard import StreamHealth, StreamState
 from sleepstream.outputs.sink import Sink
 from sleepstream.signal.epocher import Epocher
 from sleepstream.stager.stager import Stager
@@ -216,17 +216,15 @@ class LiveWatch:
 
     Parameters
     ----------
-    monitor : Monitor or None
-        The dashboard, if there is one.
+    monitor : Monitor
+        The dashboard.
     health : StreamHealth
         What is known from the start.
     every_s : float
         Seconds between two looks.
     """
 
-    def __init__(
-        self, monitor: Monitor | None, health: StreamHealth, every_s: float = 0.25
-    ) -> None:
+    def __init__(self, monitor: Monitor, health: StreamHealth, every_s: float = 0.25) -> None:
         self._monitor = monitor
         self._health = health
         self._every_s = every_s
@@ -235,23 +233,30 @@ class LiveWatch:
     def look(self, bed: Bed, silent_s: float) -> None:
         """Pass on the state of the stream, if it is time to."""
         now = time.monotonic()
-        if self._monitor is None or now < self._next_s:
+        if now < self._next_s:
             return
         self._next_s = now + self._every_s
+        self._tell(bed, silent_s, "stalled" if silent_s > STALLED_S else "live")
+
+    def end(self, bed: Bed) -> None:
+        """Pass on that the stream has ended."""
+        self._tell(bed, None, "ended")
+
+    def _tell(self, bed: Bed, silent_s: float | None, state: StreamState) -> None:
         timeline = bed.epocher.timeline
-        n = bed.epocher.n_samples
+        started = bed.epocher.n_samples > 0
         self._monitor.stream(
             replace(
                 self._health,
                 sfreq=timeline.effective_sfreq,
-                since_last_s=silent_s if n else None,
+                since_last_s=silent_s if started else None,
                 n_gaps=bed.n_gaps,
                 n_lost=timeline.n_missing,
-                clock_s=bed.epocher.now_s if n else None,
-                state="waiting" if not n else "stalled" if silent_s > STALLED_S else "live",
+                clock_s=bed.epocher.now_s if started else None,
+                state=state if started else "waiting",
             )
         )
-        if n:
+        if started:
             self._monitor.signal(bed.epocher.recent())
 
 

@@ -26,7 +26,13 @@ MARGIN_S = 1800.0
 
 
 def demo(
-    *, hours: float, seed: int, sleep_edf: int | None, speed: float | None, headless: bool
+    *,
+    hours: float,
+    seed: int,
+    sleep_edf: int | None,
+    speed: float | None,
+    headless: bool,
+    picture: str,
 ) -> int:
     """Play a night and stage it.
 
@@ -42,6 +48,8 @@ def demo(
         How many times faster than real; None for about a minute in all.
     headless : bool
         No dashboard.
+    picture : str
+        File for a picture of the dashboard at the end; empty for none.
 
     Returns
     -------
@@ -69,7 +77,7 @@ def demo(
         stream=Stream(lsl_stream=name, timeout=60.0, grace=GRACE_S, channel="EEG Fpz-Cz"),
         models=Models(device="cpu"),
         night=Night(bed="demo"),
-        output=Output(headless=headless),
+        output=Output(headless=headless, picture=picture),
     )
     with _player([*what, "--speed", str(speed), "--stream-name", name, "--source-id", name]):
         return run(settings)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,7 +15,7 @@ from sleepstream.config import Settings
 from sleepstream.hypnogram import Hypnogram
 from sleepstream.lsl_quiet import quiet_liblsl
 from sleepstream.messages import Event, StageEstimate
-from sleepstream.outputs.dashboard import Dashboard, DashboardScreen, StreamHealth
+from sleepstream.outputs.dashboard import Dashboard, DashboardScreen, StreamHealth, screenshot
 from sleepstream.outputs.lsl import StageOutlets
 from sleepstream.outputs.sink import Sink
 from sleepstream.outputs.text import (
@@ -61,7 +62,7 @@ def run(settings: Settings) -> int:
             say.print("stopped before there was a stream")
             return 0
         with LslSource(info) as source:
-            report = _night(settings, source, stager, store, stop.is_set)
+            report = _night(settings, source, stager, store, say, stop.is_set)
     if settings.output.json:
         say.print(summary_json(report))
     else:
@@ -81,11 +82,12 @@ class _Stages:
             self.hypnogram.append(estimate.stage)
 
 
-def _night(
+def _night(  # noqa: PLR0917 - the rooms of one night
     settings: Settings,
     source: LslSource,
     stager: Stager,
     store: NightStore,
+    say: Console,
     stop: Callable[[], bool],
 ) -> NightReport:
     """Stage one night from the first sample to the last."""
@@ -103,35 +105,46 @@ def _night(
         synthetic=about.synthetic,
     )
     stages = _Stages()
+    board = _dashboard(settings, started, synthetic=about.synthetic)
+    on_screen = _wants_screen(settings)
     with ExitStack() as stack:
         sinks: list[Sink] = [record, stages]  # on disk before anybody is told
         if settings.output.lsl_out:
             sinks.append(stack.enter_context(_outlets(settings, source, montage, stager)))
-        screen = _dashboard(settings, started, synthetic=about.synthetic)
-        sinks.append(screen or _lines(settings))
+        sinks.append(board)
+        if not on_screen:
+            sinks.append(_lines(settings))
 
         def tell(event: Event) -> None:
             record.tell(event)
-            (screen.notice if screen else console().print)(event.text)
+            if not on_screen:
+                say.print(event.text)
+            elif event.kind != "connected":
+                board.notice(event.text)
 
         source.start(montage.picks, montage.scales)
         tell(Event("connected", source.now_s(), _connected(source, montage)))
         if montage.note:
             tell(Event("warning", source.now_s(), montage.note))
-        if screen:
-            stack.enter_context(DashboardScreen(screen))
+        if on_screen:
+            stack.enter_context(DashboardScreen(board))
+        watch = LiveWatch(board, _health(source, montage))
+        bed = Bed(epocher, stager, settings.staging.provisional)
         reason = stage_live(
             source,
-            Bed(epocher, stager, settings.staging.provisional),
+            bed,
             sinks,
             tell,
-            LiveWatch(screen, _health(source, montage)),
+            watch,
             grace_s=settings.stream.grace,
             duration_s=settings.stream.duration,
             stop=stop,
         )
         record.tell(Event("ended", epocher.now_s, reason))
         record.end(reason)
+        watch.end(bed)
+    if settings.output.picture:
+        screenshot(board, Path(settings.output.picture))
     return NightReport(
         bed=settings.night.bed,
         night=record.night_id,
@@ -154,13 +167,15 @@ def _outlets(
     )
 
 
-def _dashboard(settings: Settings, started: datetime, *, synthetic: bool) -> Dashboard | None:
-    """Return the dashboard, where there is a terminal and nobody wants lines instead."""
-    if settings.output.headless or settings.output.json or not sys.stdout.isatty():
-        return None
+def _wants_screen(settings: Settings) -> bool:
+    """Return whether there is a terminal, and nobody wants lines instead."""
+    return not (settings.output.headless or settings.output.json) and sys.stdout.isatty()
+
+
+def _dashboard(settings: Settings, started: datetime, *, synthetic: bool) -> Dashboard:
     return Dashboard(
         bed=settings.night.bed,
-        # at other speeds than real time the time of day would be wrong, and a demo is played fast
+        # a made-up night was slept at no time of day, and it is played fast
         start=None if synthetic else started.astimezone(),
         budget_ms=settings.staging.budget_ms,
         synthetic=synthetic,

@@ -1,0 +1,1 @@
+"""Epochs in, estimates out: encoder, decoder, forecast and disorder score."""

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from encoder_card import write_model
-from encoder_data import load_features, load_raw
+from encoder_data import load_features, load_raw, night_shares
 from encoder_pools import (
     STAGE_SHARES,
     Pool,
@@ -36,11 +36,17 @@ from encoder_pools import (
 from sklearn.metrics import cohen_kappa_score, recall_score
 from torch.nn import functional as F
 
+from sleepstream.messages import Float32Array
 from sleepstream.stager.device import single_thread
 from sleepstream.stager.encoder import ARCHITECTURES, LIMIT
 
 BATCH = (40, 14, 10)
-"""Of each batch: synthetic, real, mixed."""
+LATE_BATCH = (46, 6, 12)
+"""Of each batch in the first and second half: synthetic, real, mixed.
+
+Real epochs are W and N3 only. They are learned soon; seen as often to the end they would teach that
+whatever looks real and small is W.
+"""
 
 
 @dataclass(slots=True)
@@ -63,8 +69,7 @@ def main() -> None:
     progress = fit(network, train, held_out, args)
     state = torch.load(args.work / f"{args.arch}-best.pt", weights_only=True)
     network.load_state_dict(state)
-    logits = predict(network, held_out["synthetic"])
-    bias = prior_correction(logits, held_out["synthetic"].targets.argmax(1))
+    bias = prior_correction(train, night_shares(args.data, args.seed))
     write_model(args, state, bias, asdict(progress), scores(network, held_out))
 
 
@@ -150,7 +155,7 @@ def fit(
         rng = np.random.default_rng((args.seed, progress.step))
         torch.manual_seed(args.seed * 1_000_003 + progress.step)
         network.train()
-        x, target = batch(train, BATCH, rng)
+        x, target = batch(train, BATCH if done < 0.5 else LATE_BATCH, rng)
         loss = F.cross_entropy(network(x), target)
         optimizer.zero_grad()
         loss.backward()
@@ -218,16 +223,19 @@ def scores(network: torch.nn.Module, held_out: dict[str, Pool]) -> dict[str, flo
     }
 
 
-def prior_correction(logits: torch.Tensor, labels: np.ndarray) -> list[float]:
-    """Return what to add to the logits so that the mean probabilities are the stages' shares.
+def prior_correction(train: list[Pool], shares: Float32Array) -> list[float]:
+    """Return what to add to the logits: log odds of the stages in whole nights against training.
 
-    Found on held-out synthetic epochs, whose stages have the shares of whole nights.
+    Parameters
+    ----------
+    train : list of Pool
+        What the batches were drawn from.
+    shares : ndarray, shape (5,)
+        Shares of the stages in whole nights.
     """
-    shares = torch.tensor(np.bincount(labels, minlength=5) / len(labels), dtype=torch.float32)
-    bias = torch.zeros(5)
-    for _ in range(200):
-        bias += 0.5 * (shares / (logits + bias).softmax(1).mean(0)).log()
-    return [round(float(b), 3) for b in bias - bias.mean()]
+    sizes = zip(train, LATE_BATCH, strict=True)
+    seen = sum(size * pool.targets.mean(axis=0) for pool, size in sizes) / sum(LATE_BATCH)
+    return [round(float(b), 3) for b in np.log(shares / seen)]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
-from sleepstream.messages import EPOCH_N_SAMPLES, SFREQ, Float32Array
+from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array
 from sleepstream.stager.encoder import MIN_AMPLITUDE_UV, RunningGain, log_amplitude
 
 DEVELOPMENT = ("ucddb018", "prerau_segment")
@@ -176,3 +176,15 @@ def load_features(folder: Path, seed: int) -> dict[str, Features]:
         "train": everything.take(np.flatnonzero(keep & ~is_out)),
         "held_out": everything.take(np.flatnonzero(keep & is_out)),
     }
+
+
+def night_shares(folder: Path, seed: int) -> Float32Array:
+    """Return the shares of the stages in whole nights: UCDDB and Sleep-EDF, half and half."""
+    ucddb = np.zeros(N_STAGES)
+    for path in sorted((folder / "raw_eeg").glob("ucddb*.npz")):
+        if path.stem not in DEVELOPMENT + HELD_OUT_RAW:
+            with np.load(path) as z:
+                night = z["y_night"].astype(int)
+            ucddb += np.bincount(night[night >= 0], minlength=N_STAGES)
+    edf = np.bincount(load_features(folder, seed)["train"].y, minlength=N_STAGES)
+    return np.asarray((ucddb / ucddb.sum() + edf / edf.sum()) / 2, dtype=np.float32)

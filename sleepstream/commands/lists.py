@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,18 +28,13 @@ def streams(wait_s: float, *, as_json: bool) -> int:
     )
     if as_json:
         return _json([stream.as_json() for stream in found])
-    rows = [
-        (
-            stream.name,
-            stream.type,
-            f"{stream.sfreq:g} Hz" if stream.sfreq else "irregular",
-            _channels(stream.labels, stream.units, stream.n_channels),
-            stream.selector,
-        )
-        for stream in found
-    ]
-    _table(("name", "type", "rate", "channels (unit)", "for --lsl-stream"), rows)
-    if not rows:
+    out = Console(highlight=False, markup=False, soft_wrap=True)
+    for stream in found:
+        rate = f"{stream.sfreq:g} Hz" if stream.sfreq else "irregular rate"
+        out.print(f"{stream.name}  type {stream.type or 'none'}, {rate}, on {stream.host}")
+        out.print(f"    {_channels(stream.labels, stream.units, stream.n_channels)}")
+        out.print(f"    --lsl-stream {shlex.quote(stream.selector)}")
+    if not found:
         _say(
             f"no LSL stream answered within {wait_s:g} s. Start the sender, and see that the "
             "firewall lets LSL pass (UDP 16571, TCP 16572-16604)."
@@ -48,7 +44,7 @@ def streams(wait_s: float, *, as_json: bool) -> int:
 
 def _channels(labels: Sequence[str], units: Sequence[str], n: int) -> str:
     if not labels:
-        return f"{n}; the stream does not answer"
+        return f"{n} channels; announced, but the stream does not answer"
     listed = [f"{la} ({u or 'no unit'})" for la, u in zip(labels, units, strict=True)]
     return ", ".join(listed[:12]) + (f" and {n - 12} more" if n > 12 else "")
 

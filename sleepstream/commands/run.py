@@ -66,7 +66,7 @@ def run(settings: Settings) -> int:
     if settings.output.json:
         say.print(summary_json(report))
     else:
-        Console().print(summary_table(report))
+        Console().print(summary_table(report), crop=False)
     return 0
 
 

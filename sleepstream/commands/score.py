@@ -73,7 +73,7 @@ def score(settings: Settings, path: Path, *, store: bool, out: Path | None, as_j
         json.dump(report.as_json() | {"estimates": estimates}, sys.stdout)
         sys.stdout.write("\n")
     else:
-        Console().print(summary_table(report))
+        Console().print(summary_table(report), crop=False)
     return 0
 
 

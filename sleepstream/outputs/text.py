@@ -160,7 +160,7 @@ def summary_table(report: NightReport) -> RenderableType:
     kept = "not kept" if report.night is None else f"night {report.night} in {report.store}"
     parts: list[RenderableType] = [
         _text(f"bed {report.bed}: {report.n_epochs} epochs; {report.ended}"),
-        _text(f"record: {kept}"),
+        _path(f"record: {kept}"),
         statistics_table(report.statistics),
     ]
     if report.agreement is not None:
@@ -230,6 +230,11 @@ def nights_json(nights: Iterable[NightSummary]) -> str:
 
 def _text(text: str) -> Text:
     return Text(printable(text))
+
+
+def _path(text: str) -> Text:
+    """Return text with a path in it, which is copied from the screen and so never wrapped."""
+    return Text(printable(text), no_wrap=True, overflow="ignore")
 
 
 def _share(value: float | None) -> str:

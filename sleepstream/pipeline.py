@@ -15,11 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from sleepstream.messages import SFREQ, Chunk, Event, Float32Array, StageEstimate
+from sleepstream.messages import (
+    EPOCH_N_SAMPLES,
+    SFREQ,
+    Chunk,
+    Epoch,
+    Event,
+    Float32Array,
+    StageEstimate,
+)
 from sleepstream.outputs.dashboard import StreamHealth, StreamState
 from sleepstream.outputs.sink import Sink
 from sleepstream.signal.epocher import Epocher
-from sleepstream.stager.stager import Stager
 
 POLL_S = 0.1
 """How long one wait for samples takes; a request to stop is seen within it."""
@@ -46,6 +53,18 @@ class Monitor(Protocol):
         ...
 
 
+class Estimator(Protocol):
+    """Who makes estimates of epochs: `sleepstream.stager.stager.Stager` is one."""
+
+    def step(self, epoch: Epoch) -> StageEstimate:
+        """Stage a closed epoch and add it to the night."""
+        ...
+
+    def peek(self, epoch: Epoch) -> StageEstimate:
+        """Stage a sliding window and leave no trace."""
+        ...
+
+
 class Source(Protocol):
     """Where live samples come from."""
 
@@ -69,7 +88,7 @@ class Bed:
     ----------
     epocher : Epocher
         Makes epochs of the samples.
-    stager : Stager
+    stager : Estimator
         Makes estimates of the epochs.
     provisional_s : float
         Seconds between provisional estimates; 0 for none.
@@ -80,16 +99,16 @@ class Bed:
     def __init__(
         self,
         epocher: Epocher,
-        stager: Stager,
+        stager: Estimator,
         provisional_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.epocher = epocher
         self.stager = stager
         self.n_gaps = 0
-        self._clock = clock
+        self.clock = clock
         self._step = round(provisional_s * SFREQ)
-        self._due = self._step  # place on the 100 Hz grid of the next provisional estimate
+        self._last = 0  # where on the 100 Hz grid the last provisional estimate was due
 
     def stage(self, arrival: Arrival) -> Iterator[StageEstimate | Event]:
         """Take a chunk; yield the final estimates that it completes, and the gaps in it."""
@@ -99,16 +118,21 @@ class Bed:
         yield from self._gaps()
 
     def between(self, arrival: Arrival) -> StageEstimate | None:
-        """Return a provisional estimate if one is due after `arrival`."""
-        end = self.epocher.n_samples
-        if not self._step or end < self._due:
+        """Return a provisional estimate if one is due after `arrival`.
+
+        None is due at the end of an epoch: the final estimate has just been made.
+        """
+        if not self._step:
             return None
-        self._due = (end // self._step + 1) * self._step
-        window = self.epocher.window()
+        place = self.epocher.n_samples // self._step * self._step
+        if place == self._last:
+            return None
+        self._last = place
+        window = self.epocher.window() if place % EPOCH_N_SAMPLES else None
         return self._timed(self.stager.peek(window), arrival) if window else None
 
     def _timed(self, estimate: StageEstimate, arrival: Arrival) -> StageEstimate:
-        return replace(estimate, latency_ms=1000.0 * (self._clock() - arrival.at_s))
+        return replace(estimate, latency_ms=1000.0 * (self.clock() - arrival.at_s))
 
     def _gaps(self) -> Iterator[Event]:
         for gap in self.epocher.take_gaps():
@@ -145,7 +169,7 @@ def stage_recording(
         Told how many seconds have been staged.
     """
     for chunk in chunks:
-        _announce(bed.stage(Arrival(chunk, time.monotonic())), sinks, tell)
+        _announce(bed.stage(Arrival(chunk, bed.clock())), sinks, tell)
         on_progress(bed.epocher.n_samples / SFREQ)
 
 
@@ -188,13 +212,13 @@ def stage_live(
     """
     max_samples = max(1, int(PIECE_S * bed.epocher.timeline.sfreq))
     backlog: deque[Arrival] = deque()
-    heard_s = time.monotonic()
+    heard_s = bed.clock()
     while not stop():
         for _ in range(DRAIN_PIECES):
             chunk = source.poll(0.0 if backlog else POLL_S, max_samples)
             if chunk is None:
                 break
-            heard_s = time.monotonic()
+            heard_s = bed.clock()
             backlog.append(Arrival(chunk, heard_s))
         if backlog:
             arrival = backlog.popleft()
@@ -202,7 +226,7 @@ def stage_live(
             # what is said between epochs is worth saying only while it is the newest there is
             if not backlog and (estimate := bed.between(arrival)):
                 _announce([estimate], sinks, tell)
-        silent_s = time.monotonic() - heard_s
+        silent_s = bed.clock() - heard_s
         watch.look(bed, silent_s)
         if duration_s and bed.epocher.n_samples >= duration_s * SFREQ:
             return f"{duration_s:g} s of signal, as asked for"
@@ -232,7 +256,7 @@ class LiveWatch:
 
     def look(self, bed: Bed, silent_s: float) -> None:
         """Pass on the state of the stream, if it is time to."""
-        now = time.monotonic()
+        now = bed.clock()
         if now < self._next_s:
             return
         self._next_s = now + self._every_s

@@ -156,13 +156,19 @@ def cross_validate(tables: list[Table], y: Array, hour: int) -> list[Array]:
 
 
 def control(x: Array, y: Array) -> float:
-    """Return the cross-validated AUC of a logistic regression on something that is no sleep."""
+    """Return the cross-validated AUC of a logistic regression on these columns alone."""
     probs = np.zeros((N_REPEATS, len(y)))
     for repeat in range(N_REPEATS):
         folds = StratifiedKFold(5, shuffle=True, random_state=SEED + repeat)
         for train, test in folds.split(y, y):
             probs[repeat, test] = predict(fit(x[train], y[train], np.ones(len(train))), x[test])
     return float(roc_auc_score(y, probs.mean(axis=0)))
+
+
+def alone(x: Array, y: Array) -> float:
+    """Return the AUC of one number as it is, in the direction that suits it best."""
+    auc = float(roc_auc_score(y, x[:, 0]))
+    return max(auc, 1.0 - auc)
 
 
 def auc_with_interval(y: Array, score: Array) -> str:
@@ -200,10 +206,10 @@ def evaluate(tables: list[Table], nights: list[Night], y: Array) -> str:
     sex = np.array([[float(night.sex == "M")] for night in nights])
     with_age = np.isfinite(age[:, 0])
     rows += ["", "| control | AUC |", "|---|---|"]
-    rows.append(f"| recording length only | {control(length, y):.2f} |")
-    rows.append(f"| sleep onset latency only | {control(np.log1p(onset), y):.2f} |")
-    rows.append(f"| age only | {control(age[with_age], y[with_age]):.2f} |")
-    rows.append(f"| sex only | {control(sex, y):.2f} |")
+    rows.append(f"| recording length only | {alone(length, y):.2f} |")
+    rows.append(f"| sleep onset latency only | {alone(onset, y):.2f} |")
+    rows.append(f"| age only | {alone(age[with_age], y[with_age]):.2f} |")
+    rows.append(f"| sex only | {alone(sex, y):.2f} |")
     both = np.concatenate([age, sex], axis=1)[with_age]
     rows.append(f"| age and sex | {control(both, y[with_age]):.2f} |")
     scored, _ = cross_validate(tables, y, 4)

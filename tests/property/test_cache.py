@@ -93,7 +93,7 @@ def test_what_is_out_of_the_window_is_forgotten():
     assert changed == [True] * 7 + [False] * 3
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     window=st.integers(1, 30),
     n_epochs=st.integers(1, 60),
@@ -123,10 +123,10 @@ def test_a_reset_decoder_is_a_new_one():
     assert all(equal(used.step(epoch), new.step(epoch)) for epoch in epochs)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(n_nights=st.integers(2, 5), seed=st.integers(0, 1000))
 def test_the_context_of_many_nights_is_that_of_each(n_nights: int, seed: int):
-    nights = [night(300, seed + k) for k in range(n_nights)]
+    nights = [night(150, seed + k) for k in range(n_nights)]
     state, together = context.start(n_nights), []
     for epochs in zip(*nights, strict=True):
         probs = np.stack([np.zeros(5) if p is None else p for p in epochs])

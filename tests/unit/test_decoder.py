@@ -24,6 +24,14 @@ PUBLISHED = Path(__file__).parents[3] / "shared/data/third_party_weights/sleepgp
 N2 = np.array([0.02, 0.08, 0.8, 0.05, 0.05], dtype=np.float32)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def published(context_epochs: int) -> dict[str, torch.Tensor]:
     path = PUBLISHED / f"gpt_shhs_{context_epochs}_48_3_6.pth.tar"
     if not path.is_file():

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from decoder_batches import Batch, Donors, as_encoded, as_language, as_simulated, batch
-from decoder_data import SEED, Night, load_encoded, load_hypnograms, sha256
+from decoder_data import SEED, Night, load_encoded, load_hypnograms, sha256, transition_counts
 from decoder_eval import evaluate
 from torch import Tensor
 
@@ -33,6 +33,7 @@ from sleepstream.stager.gpt import Gpt, GptShape, split
 from sleepstream.stager.weights import save_model
 
 N_NIGHTS = 8
+YARDSTICK = Path("third_party_weights/sleepgpt/gpt_shhs_60_48_3_6.pth.tar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +159,14 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     hypnograms = load_hypnograms(options.data)
     encoded = load_encoded(options.data, options.work)
+    print(f"transitions of the training nights:\n{transition_counts(hypnograms)}", flush=True)
     gpt = Gpt(GptShape(n_inputs=context.N_INPUTS))
     train(gpt, Sampler(hypnograms, encoded), options.minutes, options.work)
     gpt.eval()
     language = Gpt(gpt.shape).eval()
     language.load_state_dict(torch.load(options.work / "phase0.pt", weights_only=True))
     networks = {"GPT after stage 1": language, "**GPT as shipped**": gpt}
-    tables = evaluate(networks, hypnograms, encoded)
+    tables = evaluate(networks, hypnograms, encoded, options.data / YARDSTICK)
     for name, table in tables.items():
         print(f"\n{name}\n{table}")
     save(gpt, options, tables)

@@ -147,6 +147,17 @@ def load_encoded(data: Path, work: Path) -> list[Night]:
     return nights
 
 
+def transition_counts(nights: list[Night]) -> Array:
+    """Count the training nights' transitions for `sleepstream.stager.forecast`, shape (5, 5)."""
+    counts = np.zeros((5, 5), dtype=int)
+    for night in nights:
+        stages = night.stages[period(night.stages)].astype(int)
+        before, after = stages[:-1], stages[1:]
+        known = (before >= 0) & (after >= 0) & (not night.held_out)
+        np.add.at(counts, (before[known], after[known]), 1)
+    return counts
+
+
 def _lines(data: Path) -> list[dict[str, Any]]:
     text = (data / "hypnograms" / "nights.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]

@@ -6,6 +6,7 @@ In come a network and held-out nights; out go the tables of the card, each with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from sklearn.metrics import roc_auc_score
 
 from sleepstream.messages import N_HORIZONS, N_STAGES, Stage
 from sleepstream.stager import forecast
+from sleepstream.stager.decoder import SleepGptDecoder
 from sleepstream.stager.gpt import Gpt, split
+from sleepstream.stager.sleepgpt import SleepGpt, convert_sleepgpt
 
 Array = npt.NDArray[Any]
 SHOWN_HORIZONS = (1, 2, 4, 10, 20)
@@ -125,6 +128,24 @@ def run_hmm(tokens: Tokens, prior: Array) -> Predictions:
             belief = belief / belief.sum()
         rows.append(belief)
     return run_markov(Tokens(np.array(rows), tokens.scorable, tokens.stages, soft=True))
+
+
+def published_sleepgpt(checkpoint: Path) -> Callable[[Tokens], Predictions]:
+    """Return the published SleepGPT with its authors' fusion, as a yardstick."""
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")["state_dict"]
+    tensors, options = convert_sleepgpt(state)
+    weight = options.pop("weight")
+    network = SleepGpt(**options)
+    network.load_state_dict(tensors)
+
+    def run(tokens: Tokens) -> Predictions:
+        decoder = SleepGptDecoder(network, weight, torch.device("cpu"), checkpoint.name, "")
+        said = [decoder.step(row) for row in tokens.probs]
+        return run_markov(
+            Tokens(np.stack([s.probs for s in said]), tokens.scorable, tokens.stages, soft=True)
+        )
+
+    return run
 
 
 def hard(night: Night, margin: int = 60) -> Tokens:
@@ -275,7 +296,7 @@ def language_table(networks: dict[str, Gpt], nights: list[Night]) -> str:
     )
 
 
-def staging_table(gpt: Gpt, nights: list[Night]) -> tuple[str, str]:
+def staging_table(gpt: Gpt, nights: list[Night], yardstick: Path) -> tuple[str, str]:
     """Return staging and forecasts behind the features-only encoder, on unseen subjects."""
     unseen = [night for night in nights if night.held_out]
     tokens, subjects = [encoded(night) for night in unseen], [night.subject for night in unseen]
@@ -298,6 +319,9 @@ def staging_table(gpt: Gpt, nights: list[Night]) -> tuple[str, str]:
         staging_row("distorted encoder, HMM filter", worse, thrice, lambda t: run_hmm(t, prior)),
         staging_row("distorted encoder, **GPT**", worse, thrice, lambda t: run_gpt(gpt, t)),
     ]
+    if yardstick.is_file():
+        run = published_sleepgpt(yardstick)
+        rows.insert(3, staging_row("published SleepGPT, weight 0.2", tokens, subjects, run))
     served = {
         "Markov on raw probabilities": run_markov,
         "HMM filter": lambda t: run_hmm(t, prior),
@@ -335,11 +359,11 @@ def _soft(probs: Array, stages: Array) -> Tokens:
 
 
 def evaluate(
-    networks: dict[str, Gpt], hypnograms: list[Night], nights: list[Night]
+    networks: dict[str, Gpt], hypnograms: list[Night], nights: list[Night], yardstick: Path
 ) -> dict[str, str]:
     """Return every table by name; the last network is the one that ships."""
     shipped = list(networks.values())[-1]
-    staging, served = staging_table(shipped, nights)
+    staging, served = staging_table(shipped, nights, yardstick)
     return {
         "language_table": language_table(networks, hypnograms),
         "staging_table": staging,

@@ -143,7 +143,8 @@ missing samples. Split by subject. {", ".join(DEVELOPMENT)} were left out of all
 Seed {args.seed}; {progress["step"]} steps of 64 epochs in {progress["elapsed_s"] / 60:.1f} minutes
 of wall clock on one thread of a shared machine ({platform.machine()}), after making the data. The
 running average of the weights was kept where it did best on the held-out subjects: step
-{progress["best_step"]}. torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}.
+{progress["best_step"]}. torch {torch.__version__}, numpy {np.__version__}, Python
+{platform.python_version()}.
 `--steps {progress["step"]}` instead of `--minutes` makes the same number of steps anywhere.
 
 ## What it cannot do

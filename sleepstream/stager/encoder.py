@@ -19,7 +19,14 @@ from scipy import signal
 from torch import nn
 
 from sleepstream.errors import ModelError
-from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array, frozen
+from sleepstream.messages import (
+    EPOCH_N_SAMPLES,
+    N_STAGES,
+    SFREQ,
+    Float32Array,
+    Float64Array,
+    frozen,
+)
 from sleepstream.stager.weights import ModelFiles
 
 REFERENCE_BAND_HZ = (4.0, 16.0)
@@ -251,10 +258,8 @@ def log_amplitude(data: Float32Array) -> float | None:
     return float(np.log(amplitude)) if amplitude > MIN_AMPLITUDE_UV else None
 
 
-def _reference_filter() -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    sos: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = signal.butter(
-        2, REFERENCE_BAND_HZ, "bandpass", fs=SFREQ, output="sos"
-    )
+def _reference_filter() -> Float64Array:
+    sos: Float64Array = signal.butter(2, REFERENCE_BAND_HZ, "bandpass", fs=SFREQ, output="sos")
     return sos
 
 

@@ -28,6 +28,7 @@ PREFERRED = (
 """What is staged when nobody says, best first: the manual's frontal and central leads."""
 
 MASTOIDS = ("M1", "M2")
+_JOINED = re.compile(r"(FPZ|FZ|CZ|PZ|OZ|(?:FP|AF|[CEFOPT])\d{1,2})([AM][12])")  # "C4A1"
 _BOTH_MASTOIDS = {"MASTOIDS", "M1M2", "(M1+M2)/2", "M1+M2", "LM"}
 _NOT_EEG = re.compile(
     r"\b(EOG|EMG|ECG|EKG|CHIN|LEG|SPO2|PULSE|RESP|FLOW|TEMP|SNORE|EVENT|MARKER|TRIG|STI|STATUS"
@@ -148,6 +149,8 @@ def normalise(label: str) -> str:
     name = re.sub(r"[\s:_]+", "-", label.strip().upper())
     name = re.sub(r"^EEG-+(?=.)", "", name)
     name = re.sub(r"-REF$", "", name)
+    if joined := _JOINED.fullmatch(name):
+        name = "-".join(joined.groups())
     return re.sub(r"\bA([12])\b", r"M\1", name)
 
 

@@ -2,16 +2,16 @@
 
 Enters: any file that MNE can read. Leaves: `Chunk` in microvolts, stamped in seconds since the
 first sample, and one reference stage per epoch. MNE is imported when a file is opened; it takes a
-second.
+second. Also here: stretches of time become one value per epoch, whoever scored them.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,44 @@ from sleepstream.messages import EPOCH_S, Chunk, Stage
 PIECE_S = 30.0
 """How much of the file is read at a time."""
 
+RATE_PER_CHANNEL = (".edf", ".bdf")
+"""Formats in which every channel has a rate of its own."""
+
+Label = TypeVar("Label")
+
+
+def by_epoch(
+    stretches: Iterable[tuple[float, float, Label]],
+    n_epochs: int,
+    blank: Label,
+    start_s: float = 0.0,
+) -> list[Label]:
+    """Return one label per epoch: that of the stretch of time that covers the epoch's middle.
+
+    Parameters
+    ----------
+    stretches : iterable of (float, float, label)
+        Onset and duration in seconds, and what is said of it. Without a duration (0) it stands
+        for one epoch. Of two that overlap, the later in the list counts.
+    n_epochs : int
+        Length of the result.
+    blank : label
+        For epochs that no stretch covers.
+    start_s : float, optional
+        Where the first epoch begins.
+
+    Returns
+    -------
+    list of label, length n_epochs
+    """
+    labels = [blank] * n_epochs
+    for onset_s, duration_s, label in stretches:
+        from_s = onset_s - start_s - EPOCH_S / 2
+        first = max(0, int(np.ceil(from_s / EPOCH_S)))
+        last = min(n_epochs, int(np.ceil((from_s + (duration_s or EPOCH_S)) / EPOCH_S)))
+        labels[first:last] = [label] * max(0, last - first)
+    return labels
+
 
 class Recording:
     """One file, opened.
@@ -30,6 +68,8 @@ class Recording:
     ----------
     path : Path
         EDF, BDF, BrainVision, FIF, or whatever else MNE reads.
+    include : sequence of str, optional
+        Labels of the channels to open, in EDF and BDF; by default all.
 
     Attributes
     ----------
@@ -48,9 +88,9 @@ class Recording:
         No such file, or none that MNE can read as a recording.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, include: Sequence[str] = ()) -> None:
         self.path = path
-        self._raw = _read(path)
+        self._raw = _read(path, {"include": list(include)} if include else {})
         self.labels = tuple(self._raw.ch_names)
         self.units = ("V",) * len(self.labels)
         self.sfreq = float(self._raw.info["sfreq"])
@@ -94,6 +134,43 @@ class Recording:
                 ) from error
             yield Chunk(np.arange(start, stop) / self.sfreq, (volts * factors).astype(np.float32))
 
+    def stage_notes(self) -> list[tuple[float, float, str]]:
+        """Return the annotations that speak of stages.
+
+        Returns
+        -------
+        list of (float, float, str)
+            Onset since the first sample and duration, in seconds, and the text.
+        """
+        return [
+            (float(note["onset"]) - float(self._raw.first_time), float(note["duration"]), text)
+            for note in self._raw.annotations
+            if is_stage_annotation(text := str(note["description"]))
+        ]
+
+    def only(self, picks: Sequence[int]) -> Recording:
+        """Return the same file with some of its channels, at the highest rate among those.
+
+        MNE brings all open channels to the highest rate with a filter that looks ahead; a channel
+        that is opened without faster ones keeps its own.
+
+        Parameters
+        ----------
+        picks : sequence of int
+            Which channels.
+
+        Returns
+        -------
+        Recording
+            This one where nothing would change.
+        """
+        labels = {self.labels[pick] for pick in picks}
+        if self.path.suffix.lower() not in RATE_PER_CHANNEL:
+            return self
+        part = Recording(self.path, include=sorted(labels))
+        # labels that stand twice were renamed when the file was opened, and are not found again
+        return part if set(part.labels) == labels else self
+
     def reference(self) -> list[Stage | None] | None:
         """Return the scored stage of each whole epoch.
 
@@ -105,24 +182,14 @@ class Recording:
         list of (Stage or None), or None
             None where the file has no scored stages.
         """
-        notes = [
-            (float(note["onset"]) - float(self._raw.first_time), float(note["duration"]), text)
-            for note in self._raw.annotations
-            if is_stage_annotation(text := str(note["description"]))
-        ]
+        notes = self.stage_notes()
         if not notes:
             return None
-        stages: list[Stage | None] = [None] * int(self.duration_s // EPOCH_S)
-        for onset_s, duration_s, text in notes:
-            # an annotation without a length stands for one epoch
-            until_s = onset_s + (duration_s or EPOCH_S)
-            first = max(0, int(np.ceil((onset_s - EPOCH_S / 2) / EPOCH_S)))
-            last = min(len(stages), int(np.ceil((until_s - EPOCH_S / 2) / EPOCH_S)))
-            stages[first:last] = [parse_stage(text)] * max(0, last - first)
-        return stages
+        read = [(onset_s, duration_s, parse_stage(text)) for onset_s, duration_s, text in notes]
+        return by_epoch(read, int(self.duration_s // EPOCH_S), None)
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, options: dict[str, Any]) -> Any:
     import mne  # noqa: PLC0415 - a second of import that only files need
 
     if not path.is_file():
@@ -134,7 +201,7 @@ def _read(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on headers, of no use to our user
-            return mne.io.read_raw(path, verbose="error")
+            return mne.io.read_raw(path, verbose="error", **options)
     except Exception as error:  # parsers of foreign bytes raise whatever they like
         first_line = (str(error).strip().splitlines() or [""])[0]
         raise RecordingError(

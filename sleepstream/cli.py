@@ -198,6 +198,41 @@ def models_import(context: click.Context, file: Path, name: str | None, as_json:
     context.exit(lists.import_model(file, name, as_json=as_json))
 
 
+@cli.group()
+def data() -> None:
+    """List and fetch scored recordings."""
+
+
+@data.command("list")
+@click.argument("folder", type=PATH)
+@click.option(
+    "--corpus",
+    type=click.Choice(("sleep-edf-sc", "sleep-edf-st", "cap", "mass", "shhs", "edf")),
+    help="Which corpus it is; by default the names of the files say.",
+)
+@JSON
+@click.pass_context
+def data_list(context: click.Context, folder: Path, corpus: str | None, as_json: bool) -> None:
+    """List the scored recordings in FOLDER: corpus, subject, record, hours, epochs per stage."""
+    from sleepstream.commands import data as do  # noqa: PLC0415
+
+    context.exit(do.list_recordings(folder, corpus, as_json=as_json))
+
+
+@data.command("fetch")
+@click.argument("dataset", type=click.Choice(("sleep-edf", "sleep-edf-st")))
+@click.option(
+    "--subjects", default="", metavar="0,1,5-9", help="Numbers of subjects; by default all."
+)
+@click.option("--folder", type=PATH, help="Where to; by default MNE's data folder.")
+@click.pass_context
+def data_fetch(context: click.Context, dataset: str, subjects: str, folder: Path | None) -> None:
+    """Download Sleep-EDF from physionet.org with MNE's downloader: 100 MB a subject."""
+    from sleepstream.commands import data as do  # noqa: PLC0415
+
+    context.exit(do.fetch(dataset, subjects, folder))
+
+
 @cli.command("config")
 @click.option("--template", is_flag=True, help="Print a commented sleepstream.toml instead.")
 @JSON

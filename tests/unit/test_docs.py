@@ -15,7 +15,7 @@ COMMANDS = ROOT / "docs" / "commands.md"
 
 
 def helps(command: click.Command, words: tuple[str, ...]) -> list[str]:
-    context = click.Context(command, info_name=" ".join(words), max_content_width=100)
+    context = click.Context(command, info_name=" ".join(words), **cli.context_settings)
     context.terminal_width = 100
     text = f"## {' '.join(words)}\n\n```text\n{command.get_help(context)}\n```\n"
     subcommands = command.commands.items() if isinstance(command, click.Group) else ()

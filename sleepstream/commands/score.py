@@ -85,6 +85,8 @@ def _stage(
     montage = choose(recording.labels, recording.units, wanted.channel, wanted.units)
     if montage.note:
         say.print(montage.note)
+    recording = recording.only(montage.picks)  # at its own rate, if the file has several
+    montage = choose(recording.labels, recording.units, montage.label, wanted.units)
     stager = load_stager(settings, say)
     with ExitStack() as stack:
         nights = NightStore(settings.store_path() if store else IN_MEMORY)

@@ -345,7 +345,8 @@ def disorder(view: View, width: int, height: int) -> list[Text]:
     if estimate is None or height < 1:
         return [Text("disorder score –", QUIET)][:height]
     score = estimate.disorder
-    head = Text.assemble((drawing.plain(score.name), "bold"), " ", _score(score))
+    # the number first: where there is no room it is the name that may be cut
+    head = Text.assemble((_score(score), "bold"), " ", drawing.plain(score.name))
     statement = drawing.plain(score.statement)
     if height == 1:
         return [Text.assemble(head, " ", (statement, QUIET))]

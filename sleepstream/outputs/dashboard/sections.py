@@ -12,7 +12,7 @@ import numpy as np
 from rich.text import Text
 
 from sleepstream.hypnogram import SLEEP_STAGES, Row
-from sleepstream.messages import EPOCH_S, N_HORIZONS, STAGES, DisorderScore, Stage, stage_name
+from sleepstream.messages import EPOCH_S, N_HORIZONS, STAGES, Stage, stage_name
 from sleepstream.outputs.dashboard import drawing
 from sleepstream.outputs.dashboard.palette import (
     BAD,
@@ -345,8 +345,13 @@ def disorder(view: View, width: int, height: int) -> list[Text]:
     if estimate is None or height < 1:
         return [Text("disorder score –", QUIET)][:height]
     score = estimate.disorder
-    # the number first: where there is no room it is the name that may be cut
-    head = Text.assemble((_score(score), "bold"), " ", drawing.plain(score.name))
+    name = drawing.plain(score.name)
+    # a number comes first: where there is no room it is the name that may be cut
+    head = (
+        Text.assemble((name, "bold"), " –")
+        if score.probability is None
+        else Text.assemble((_score(score.probability, score.interval), "bold"), " ", name)
+    )
     statement = drawing.plain(score.statement)
     if height == 1:
         return [Text.assemble(head, " ", (statement, QUIET))]
@@ -354,12 +359,9 @@ def disorder(view: View, width: int, height: int) -> list[Text]:
     return [head, *(Text(line, QUIET) for line in lines)]
 
 
-def _score(score: DisorderScore) -> str:
-    if score.probability is None:
-        return "–"
-    interval = score.interval
+def _score(probability: float, interval: tuple[float, float] | None) -> str:
     bounds = "" if interval is None else f" ({interval[0]:.2f}–{interval[1]:.2f})"
-    return f"{score.probability:.2f}{bounds}"
+    return f"{probability:.2f}{bounds}"
 
 
 def stream(view: View, width: int, height: int) -> list[Text]:

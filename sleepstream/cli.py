@@ -8,11 +8,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
+import platformdirs
 from sleepstream_replay.cli import replay
 
 import sleepstream
@@ -308,3 +310,23 @@ def main() -> None:
         # whoever read our output has gone; Python would complain once more when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last resort, for what we did not foresee
+        click.echo(f"sleepstream: {_our_mistake(error)}", err=True)
+        sys.exit(SleepstreamError.exit_code)
+
+
+def _our_mistake(error: Exception) -> SleepstreamError:
+    """Keep the details of an error for its report, and say where they are."""
+    details = "".join(traceback.format_exception(error))
+    kept = platformdirs.user_log_path("sleepstream") / f"error-{os.getpid()}.txt"
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(details, encoding="utf-8")
+        where = f"report it with {kept} (it holds no signal)"
+    except OSError:
+        where = f"report it with these lines:\n{details}"
+    return SleepstreamError(
+        "to do what you asked for",
+        f"a mistake of ours: {type(error).__name__}: {error}",
+        where,
+    )

@@ -34,6 +34,8 @@ so it is far more than we ever leave undrained."""
 
 _KEYS = ("name", "type", "source_id", "host")
 
+_NO_ANSWER = (pylsl.util.TimeoutError, pylsl.util.LostError)  # not Python's TimeoutError
+
 
 @dataclass(frozen=True, slots=True)
 class StreamDescription:
@@ -135,7 +137,7 @@ def describe(info: pylsl.StreamInfo) -> StreamDescription:
     inlet = pylsl.StreamInlet(info, recover=False)
     try:
         return _described(inlet.info(ANSWER_S))
-    except (TimeoutError, pylsl.util.LostError):
+    except _NO_ANSWER:
         return _announced(info)
     finally:
         inlet.close_stream()
@@ -216,7 +218,7 @@ class LslSource:
         self._inlet = pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=True)
         try:
             full = self._inlet.info(ANSWER_S)
-        except (TimeoutError, pylsl.util.LostError) as error:
+        except _NO_ANSWER as error:
             raise StreamError(
                 f"an answer from the stream {announced.name!r} on {announced.host}",
                 f"it is announced, but did not answer within {ANSWER_S:g} s",
@@ -260,7 +262,7 @@ class LslSource:
         self._scales = np.array(scales)[:, np.newaxis]
         try:
             self._inlet.open_stream(ANSWER_S)
-        except (TimeoutError, pylsl.util.LostError) as error:
+        except _NO_ANSWER as error:
             raise StreamError(
                 f"samples from the stream {self.description.name!r}",
                 f"it stopped answering within {ANSWER_S:g} s",
@@ -294,7 +296,7 @@ class LslSource:
         """Return the time on the sender's LSL clock, in seconds (on ours if it does not answer)."""
         try:
             return float(pylsl.local_clock() - self._inlet.time_correction(1.0))
-        except (TimeoutError, pylsl.util.LostError):
+        except _NO_ANSWER:
             return float(pylsl.local_clock())
 
 

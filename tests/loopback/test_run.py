@@ -13,6 +13,7 @@ from typing import Any
 
 import edfio
 import numpy as np
+import pylsl
 import pytest
 from sleepstream_replay.synthetic import synthetic_night
 
@@ -20,6 +21,7 @@ from sleepstream.commands.run import run
 from sleepstream.commands.score import score
 from sleepstream.config import Night, Output, Settings, Staging, Stream
 from sleepstream.errors import ChannelError, StreamError, UnitError
+from sleepstream.sources.lsl import LslSource, describe
 from sleepstream.store.nights import NightStore
 
 pytestmark = pytest.mark.loopback
@@ -226,3 +228,21 @@ def test_two_streams_of_one_name_are_told_apart(
             pass
         with pytest.raises(StreamError, match="source_id=other"):
             run(settings_for(name, tmp_path / "nights.sqlite"))
+
+
+def test_a_stream_that_is_announced_and_gone_is_refused(name: str) -> None:
+    info = pylsl.StreamInfo(name, "EEG", 1, 100.0, "float32", name)
+    outlet = pylsl.StreamOutlet(info)
+    (found,) = pylsl.resolve_byprop("name", name, timeout=10)
+    del outlet
+    assert describe(found).labels == ()
+    with pytest.raises(StreamError, match="did not answer"):
+        LslSource(found)
+
+
+def test_markers_are_no_eeg(name: str, tmp_path: Path) -> None:
+    info = pylsl.StreamInfo(name, "Markers", 1, 0.0, "string", name)
+    outlet = pylsl.StreamOutlet(info)
+    with pytest.raises(StreamError, match="carries text"):
+        run(settings_for(name, tmp_path / "nights.sqlite"))
+    del outlet

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from sleepstream import config
 from sleepstream.cli import cli, main
 
 
@@ -143,3 +144,19 @@ def test_models_are_listed_and_shown(sleepstream: Run) -> None:
     for model in listed:
         card = sleepstream("models", "show", model["name"]).stdout
         assert "research" in card.lower()
+
+
+def test_a_mistake_of_ours_is_kept_for_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleepstream: Run
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(config, "load", broken)
+    done = sleepstream("config")
+    assert (done.code, "Traceback" in done.stderr) == (1, False)
+    assert "a mistake of ours: ZeroDivisionError: oh" in done.stderr
+    (kept,) = (tmp_path / "state").rglob("error-*.txt")
+    assert "Traceback" in kept.read_text()

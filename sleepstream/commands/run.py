@@ -10,8 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sleepstream.commands.setup import Record, console, load_stager, stop_on_signals
+from sleepstream.commands.record import Record
+from sleepstream.commands.setup import console, load_stager, stop_on_signals
 from sleepstream.config import Settings
+from sleepstream.errors import SettingsError
 from sleepstream.hypnogram import Hypnogram
 from sleepstream.lsl_quiet import quiet_liblsl
 from sleepstream.messages import Event, StageEstimate
@@ -32,6 +34,8 @@ from sleepstream.signal.montage import Montage, choose
 from sleepstream.sources.lsl import LslSource, Query, find
 from sleepstream.stager.stager import Stager
 from sleepstream.store.nights import NightStore
+
+PICTURES = (".svg", ".txt")
 
 
 def run(settings: Settings) -> int:
@@ -55,6 +59,7 @@ def run(settings: Settings) -> int:
     quiet_liblsl()
     say = console()
     query = Query.parse(settings.stream.lsl_stream)
+    _check_picture(settings.output.picture)
     with stop_on_signals() as stop, NightStore(settings.store_path()) as store:
         stager = load_stager(settings, say)
         info = find(query, settings.stream.timeout, say.print, stop.is_set)
@@ -95,9 +100,13 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     montage = choose(about.labels, about.units, settings.stream.channel, settings.stream.units)
     epocher = Epocher(about.sfreq, montage, settings.staging.min_valid)
     started = datetime.now(UTC)
+    board = _dashboard(settings, started, synthetic=about.synthetic)
+    on_screen = _wants_screen(settings)
+    speak = board.notice if on_screen else say.print
     record = Record(
         store,
         settings,
+        speak,
         source=about.name,
         channel=montage.label,
         sfreq=about.sfreq,
@@ -105,8 +114,6 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         synthetic=about.synthetic,
     )
     stages = _Stages()
-    board = _dashboard(settings, started, synthetic=about.synthetic)
-    on_screen = _wants_screen(settings)
     with ExitStack() as stack:
         sinks: list[Sink] = [record, stages]  # on disk before anybody is told
         if settings.output.lsl_out:
@@ -117,10 +124,8 @@ def _night(  # noqa: PLR0917 - the rooms of one night
 
         def tell(event: Event) -> None:
             record.tell(event)
-            if not on_screen:
-                say.print(event.text)
-            elif event.kind != "connected":
-                board.notice(event.text)
+            if not (on_screen and event.kind == "connected"):  # the dashboard shows that anyway
+                speak(event.text)
 
         source.start(montage.picks, montage.scales)
         tell(Event("connected", source.now_s(), _connected(source, montage)))
@@ -153,6 +158,16 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         n_epochs=len(stages.hypnogram),
         statistics=stages.hypnogram.statistics(),
     )
+
+
+def _check_picture(path: str) -> None:
+    """Refuse a picture that could not be written, before the night and not after it."""
+    if path and (Path(path).suffix not in PICTURES or not Path(path).absolute().parent.is_dir()):
+        raise SettingsError(
+            f"a picture ending in {' or '.join(PICTURES)}, in a folder that is there",
+            repr(path),
+            "name another file with --picture",
+        )
 
 
 def _outlets(

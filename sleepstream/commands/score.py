@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from sleepstream.commands.setup import Record, console, load_stager
+from sleepstream.commands.record import Record
+from sleepstream.commands.setup import console, load_stager
 from sleepstream.config import Settings
 from sleepstream.errors import SettingsError, StoreError
 from sleepstream.hypnogram import Hypnogram, agreement
@@ -93,6 +94,7 @@ def _stage(
         record = Record(
             stack.enter_context(nights),
             settings,
+            say.print,
             source=recording.path.name,
             channel=montage.label,
             sfreq=recording.sfreq,

@@ -31,7 +31,7 @@ from sleepstream.outputs.text import (
 from sleepstream.pipeline import Bed, LiveWatch, stage_live
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage, choose
-from sleepstream.sources.lsl import LslSource, Query, find
+from sleepstream.sources.lsl import LslSource, Query, StreamDescription, find
 from sleepstream.stager.stager import Stager
 from sleepstream.store.nights import NightStore
 
@@ -98,56 +98,47 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     """Stage one night from the first sample to the last."""
     about = source.description
     montage = choose(about.labels, about.units, settings.stream.channel, settings.stream.units)
-    epocher = Epocher(about.sfreq, montage, settings.staging.min_valid)
-    started = datetime.now(UTC)
-    board = _dashboard(settings, started, synthetic=about.synthetic)
+    bed = Bed(
+        Epocher(about.sfreq, montage, settings.staging.min_valid),
+        stager,
+        settings.staging.provisional,
+    )
+    board = _dashboard(settings, synthetic=about.synthetic)
     on_screen = _wants_screen(settings)
     speak = board.notice if on_screen else say.print
-    record = Record(
-        store,
-        settings,
-        speak,
-        source=about.name,
-        channel=montage.label,
-        sfreq=about.sfreq,
-        started_utc=started,
-        synthetic=about.synthetic,
-    )
+    record = _record(settings, store, about, montage, speak)
     stages = _Stages()
+
+    def tell(event: Event) -> None:
+        record.tell(event)
+        if not (on_screen and event.kind == "connected"):  # the dashboard shows that anyway
+            speak(event.text)
+
     with ExitStack() as stack:
         sinks: list[Sink] = [record, stages]  # on disk before anybody is told
         if settings.output.lsl_out:
-            sinks.append(stack.enter_context(_outlets(settings, source, montage, stager)))
+            sinks.append(stack.enter_context(_outlets(settings, about, montage, stager)))
         sinks.append(board)
         if not on_screen:
             sinks.append(_lines(settings))
-
-        def tell(event: Event) -> None:
-            record.tell(event)
-            if not (on_screen and event.kind == "connected"):  # the dashboard shows that anyway
-                speak(event.text)
-
-        source.start(montage.picks, montage.scales)
-        tell(Event("connected", source.now_s(), _connected(source, montage)))
-        if montage.note:
-            tell(Event("warning", source.now_s(), montage.note))
+        _connect(source, montage, tell)
         if on_screen:
             stack.enter_context(DashboardScreen(board))
-        watch = LiveWatch(board, _health(source, montage))
-        bed = Bed(epocher, stager, settings.staging.provisional)
+        watch = LiveWatch(board, _health(about, montage))
+        limits = settings.stream
         reason = stage_live(
             source,
             bed,
             sinks,
             tell,
             watch,
-            grace_s=settings.stream.grace,
-            duration_s=settings.stream.duration,
+            grace_s=limits.grace,
+            duration_s=limits.duration,
             stop=stop,
         )
-        record.tell(Event("ended", epocher.now_s, reason))
-        record.end(reason)
         watch.end(bed)
+        record.tell(Event("ended", bed.epocher.now_s, reason))
+        record.end(reason)
     if settings.output.picture:
         screenshot(board, Path(settings.output.picture))
     return NightReport(
@@ -157,6 +148,42 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         ended=reason,
         n_epochs=len(stages.hypnogram),
         statistics=stages.hypnogram.statistics(),
+    )
+
+
+def _connect(source: LslSource, montage: Montage, tell: Callable[[Event], None]) -> None:
+    """Subscribe to the stream and say so."""
+    about = source.description
+    source.start(montage.picks, montage.scales)
+    now_s = source.now_s()
+    tell(
+        Event(
+            "connected",
+            now_s,
+            f"connected to {about.name!r} on {about.host}: {montage.label} in {montage.unit}, "
+            f"{about.sfreq:g} Hz",
+        )
+    )
+    if montage.note:
+        tell(Event("warning", now_s, montage.note))
+
+
+def _record(
+    settings: Settings,
+    store: NightStore,
+    about: StreamDescription,
+    montage: Montage,
+    warn: Callable[[str], None],
+) -> Record:
+    return Record(
+        store,
+        settings,
+        warn,
+        source=about.name,
+        channel=montage.label,
+        sfreq=about.sfreq,
+        started_utc=datetime.now(UTC),
+        synthetic=about.synthetic,
     )
 
 
@@ -171,13 +198,13 @@ def _check_picture(path: str) -> None:
 
 
 def _outlets(
-    settings: Settings, source: LslSource, montage: Montage, stager: Stager
+    settings: Settings, about: StreamDescription, montage: Montage, stager: Stager
 ) -> StageOutlets:
     return StageOutlets(
         settings.night.bed,
-        source=source.description.name,
+        source=about.name,
         channel=montage.label,
-        sfreq=source.description.sfreq,
+        sfreq=about.sfreq,
         model=stager.model,
     )
 
@@ -187,11 +214,11 @@ def _wants_screen(settings: Settings) -> bool:
     return not (settings.output.headless or settings.output.json) and sys.stdout.isatty()
 
 
-def _dashboard(settings: Settings, started: datetime, *, synthetic: bool) -> Dashboard:
+def _dashboard(settings: Settings, *, synthetic: bool) -> Dashboard:
     return Dashboard(
         bed=settings.night.bed,
         # a made-up night was slept at no time of day, and it is played fast
-        start=None if synthetic else started.astimezone(),
+        start=None if synthetic else datetime.now().astimezone(),
         budget_ms=settings.staging.budget_ms,
         synthetic=synthetic,
     )
@@ -203,18 +230,10 @@ def _lines(settings: Settings) -> TextSink:
     return TextSink(sys.stdout, log_line)
 
 
-def _connected(source: LslSource, montage: Montage) -> str:
-    about = source.description
-    return (
-        f"connected to {about.name!r} on {about.host}: {montage.label} in {montage.unit}, "
-        f"{about.sfreq:g} Hz"
-    )
-
-
-def _health(source: LslSource, montage: Montage) -> StreamHealth:
+def _health(about: StreamDescription, montage: Montage) -> StreamHealth:
     return StreamHealth(
-        source=source.description.name,
+        source=about.name,
         channel=montage.label,
         unit=montage.unit,
-        sfreq_nominal=source.description.sfreq,
+        sfreq_nominal=about.sfreq,
     )

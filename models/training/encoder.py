@@ -5,7 +5,8 @@
     python models/training/encoder.py --arch tinysleepnet --data ../shared/data --minutes 30 \
         --out models/sleepstream_models/tinysleepnet
 
-Own random initialisation; three sources (see `encoder_pools`); the teachers are read only here.
+Own random initialisation; four sources (see `encoder_pools` and `encoder_teachers`) and signals
+that are no EEG; calibrated on held-out subjects (`encoder_calibration`).
 The state is saved every few minutes in ``.work/``: the same command goes on where it was cut off.
 Everything is seeded; ``--minutes`` decides how many steps are made, ``--steps`` fixes them.
 """
@@ -16,44 +17,44 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from encoder_calibration import Source, calibrate, figures
 from encoder_card import write_model
-from encoder_data import load_features, load_raw, night_shares
+from encoder_data import load_features, load_raw, made_up_nights, night_shares
 from encoder_pools import (
     STAGE_SHARES,
     Pool,
     batch,
-    load_teachers,
     make_pool,
+    night_pool,
     one_hot,
-    real_pool,
     synthetic_pool,
 )
+from encoder_strange import strange
+from encoder_teachers import load_teachers, real_pools
 from sklearn.metrics import cohen_kappa_score, recall_score
 from torch.nn import functional as F
 
-from sleepstream.messages import Float32Array
+from sleepstream.messages import N_STAGES
 from sleepstream.stager.device import single_thread
 from sleepstream.stager.encoder import ARCHITECTURES, LIMIT
 
-BATCH = (40, 14, 10)
-LATE_BATCH = (46, 6, 12)
-"""Of each batch in the first and second half: synthetic, real, mixed.
+BATCH = (32, 6, 16, 8)
+"""Of each batch: synthetic, real, edited, made-up nights."""
 
-Real epochs are W and N3 only. They are learned soon; seen as often to the end they would teach that
-whatever looks real and small is W.
-"""
+N_STRANGE = 2
+"""Of each batch: signals that are no EEG, of which every stage is as likely as another."""
 
-CORRECTED = np.array([0.5, 0.5, 0.0, 0.0, 0.0], dtype=np.float32)
-"""How much of the prior correction is applied to each stage.
+HELD_OUT_NIGHTS = range(2000, 2003)
+"""Seeds of the made-up nights to choose by."""
 
-It is found on synthetic epochs for the most part, and real ones do not follow: corrected in full,
-N3 of the held-out real recordings was lost to N2, and REM of the development recordings to W.
-"""
+TRAINING_NIGHTS = range(1000, 1014)
+"""Seeds of the made-up nights to learn from."""
 
 
 @dataclass(slots=True)
@@ -77,8 +78,17 @@ def main() -> None:
     progress = fit(network, train, held_out, args)
     state = torch.load(args.work / f"{args.arch}-best.pt", weights_only=True)
     network.load_state_dict(state)
-    bias = prior_correction(network, held_out, night_shares(args.data, args.seed))
-    write_model(args, state, bias, asdict(progress), scores(network, held_out))
+    sources = {
+        name: Source(predict(network, pool), pool.targets.argmax(axis=1))
+        for name, pool in held_out.items()
+    }
+    calibration = calibrate(sources, night_shares(args.data, args.seed))
+    validation = {
+        name: figures(calibration.log_probs(source.logits).exp().numpy(), source.labels)
+        for name, source in sources.items()
+    }
+    chosen = asdict(progress) | scores(network, held_out)
+    write_model(args, state, calibration, chosen, validation)
 
 
 def arguments() -> argparse.Namespace:
@@ -92,46 +102,63 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--work", type=Path, default=Path(".work"))
     parser.add_argument("--n-synthetic", type=int, default=30_000)
-    parser.add_argument("--n-real", type=int, default=6_000)
+    parser.add_argument("--n-real", type=int, default=5_000)
+    parser.add_argument("--n-edited", type=int, default=9_000)
+    parser.add_argument("--n-made-up", type=int, default=12_000)
     return parser.parse_args()
 
 
 def pools(args: argparse.Namespace) -> tuple[list[Pool], dict[str, Pool]]:
-    """Make the pools, or read them back where a run with the same settings made them."""
-    cache = args.work / f"pools-{args.seed}-{args.n_synthetic}-{args.n_real}.npz"
-    names = ("synthetic", "real", "mixed", "held_out_synthetic", "held_out_real")
-    if not cache.exists():
-        made = dict(zip(names, make_pools(args), strict=True))
-        fields = {f"{n}.{f}": getattr(p, f) for n, p in made.items() for f in Pool.__slots__}
-        np.savez(cache, **fields)
-    with np.load(cache) as z:
-        read = [Pool(**{f: z[f"{n}.{f}"] for f in Pool.__slots__}) for n in names]
-    return read[:3], {"synthetic": read[3], "real": read[4]}
-
-
-def make_pools(args: argparse.Namespace) -> list[Pool]:
-    """Make the three pools to learn from and the two to choose by."""
-    raw, features = load_raw(args.data), load_features(args.data, args.seed)
+    """Make the pools to learn from and to choose by, or read back those made before."""
+    seed, work = args.seed, args.work
+    raw, features = load_raw(args.data), load_features(args.data, seed)
     pieces = {part: np.concatenate([r for x in raw[part] for r in x.runs]) for part in raw}
     print(f"raw epochs { ({k: len(v) for k, v in pieces.items()}) }", flush=True)
-    seed = args.seed
-    synthetic = synthetic_pool(
-        features["train"], pieces["train"], args.n_synthetic, STAGE_SHARES, seed
+
+    def synthetic() -> list[Pool]:
+        train, out = features["train"], features["held_out"]
+        return [
+            synthetic_pool(train, pieces["train"], args.n_synthetic, STAGE_SHARES, seed),
+            synthetic_pool(out, pieces["held_out"], 3000, None, seed + 1),
+        ]
+
+    def real() -> list[Pool]:
+        sizes = (args.n_real, args.n_edited)
+        return list(real_pools(raw["train"], load_teachers(args.data), sizes, seed))
+
+    def made_up() -> list[Pool]:
+        return [
+            night_pool(made_up_nights(TRAINING_NIGHTS), args.n_made_up, seed),
+            night_pool(made_up_nights(HELD_OUT_NIGHTS), 1500, seed),
+        ]
+
+    made = kept(work / f"pool-synthetic-{seed}-{args.n_synthetic}.npz", synthetic)
+    windows = kept(work / f"pool-real-{seed}-{args.n_real}-{args.n_edited}.npz", real)
+    nights = kept(work / f"pool-made-up-{seed}-{args.n_made_up}.npz", made_up)
+    out = raw["held_out"]
+    labelled = make_pool(
+        pieces["held_out"],
+        one_hot(np.concatenate([y for r in out for y in r.labels])),
+        np.concatenate([g for r in out for g in r.log_gains]),
     )
-    print("synthetic epochs made; asking the teachers", flush=True)
-    real, mixed = real_pool(raw["train"], load_teachers(args.data), args.n_real, seed)
-    held_out = raw["held_out"]
-    return [
-        synthetic,
-        real,
-        mixed,
-        synthetic_pool(features["held_out"], pieces["held_out"], 3000, None, seed + 1),
-        make_pool(
-            pieces["held_out"],
-            one_hot(np.concatenate([y for r in held_out for y in r.labels])),
-            np.concatenate([g for r in held_out for g in r.log_gains]),
-        ),
-    ]
+    return [made[0], *windows, nights[0]], {
+        "synthetic": made[1],
+        "real": labelled,
+        "made_up": nights[1],
+    }
+
+
+def kept(path: Path, make: Callable[[], list[Pool]]) -> list[Pool]:
+    """Return pools read from `path`, or make them and keep them there."""
+    if not path.exists():
+        made = make()
+        fields = {f"{k}.{f}": getattr(p, f) for k, p in enumerate(made) for f in Pool.__slots__}
+        np.savez(path.with_suffix(".new.npz"), **fields)
+        path.with_suffix(".new.npz").replace(path)
+        print(f"{path.name} made", flush=True)
+    with np.load(path) as z:
+        n = len(z.files) // len(Pool.__slots__)
+        return [Pool(**{f: z[f"{k}.{f}"] for f in Pool.__slots__}) for k in range(n)]
 
 
 def fit(
@@ -163,8 +190,10 @@ def fit(
         rng = np.random.default_rng((args.seed, progress.step))
         torch.manual_seed(args.seed * 1_000_003 + progress.step)
         network.train()
-        x, target = batch(train, BATCH if done < 0.5 else LATE_BATCH, rng)
-        loss = F.cross_entropy(network(x), target)
+        x, target = batch(train, BATCH, rng)
+        unknown = torch.from_numpy(strange(N_STRANGE, rng))[:, None]
+        target = torch.cat((target, torch.full((N_STRANGE, N_STAGES), 1 / N_STAGES)))
+        loss = F.cross_entropy(network(torch.cat((x, unknown))), target)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -218,45 +247,20 @@ def predict(network: torch.nn.Module, pool: Pool) -> torch.Tensor:
 
 
 def scores(network: torch.nn.Module, held_out: dict[str, Pool]) -> dict[str, float]:
-    """Return agreement on the held-out subjects: synthetic epochs, and real W and N3."""
+    """Return agreement with what was held out: synthetic epochs, real W and N3, made-up nights."""
     said = {name: predict(network, pool).argmax(1).numpy() for name, pool in held_out.items()}
     true = {name: pool.targets.argmax(1) for name, pool in held_out.items()}
-    synthetic = float(cohen_kappa_score(true["synthetic"], said["synthetic"]))
+    synthetic, made_up = (
+        float(cohen_kappa_score(true[name], said[name])) for name in ("synthetic", "made_up")
+    )
     recall = recall_score(true["real"], said["real"], labels=[0, 3], average=None, zero_division=0)
     return {
         "synthetic_kappa": round(synthetic, 4),
         "real_w_recall": round(float(recall[0]), 4),
         "real_n3_recall": round(float(recall[1]), 4),
-        "score": round(0.6 * synthetic + 0.4 * float(recall.mean()), 4),
+        "made_up_kappa": round(made_up, 4),
+        "score": round(0.5 * synthetic + 0.3 * float(recall.mean()) + 0.2 * made_up, 4),
     }
-
-
-def prior_correction(
-    network: torch.nn.Module, held_out: dict[str, Pool], shares: Float32Array
-) -> list[float]:
-    """Return what to add to the logits to bring mean probabilities towards those of whole nights.
-
-    Found on the held-out subjects, synthetic and real together, each epoch weighted so that the
-    stages have the given shares.
-
-    Parameters
-    ----------
-    network : Module
-        The trained network.
-    held_out : dict of Pool
-        What it was chosen by.
-    shares : ndarray, shape (5,)
-        Shares of the stages in whole nights.
-    """
-    logits = torch.cat([predict(network, pool) for pool in held_out.values()])
-    labels = np.concatenate([pool.targets.argmax(axis=1) for pool in held_out.values()])
-    weights = torch.from_numpy((shares / np.bincount(labels))[labels]).float()
-    bias = torch.zeros(len(shares))
-    for _ in range(200):
-        mean = (weights[:, None] * (logits + bias).softmax(1)).sum(0)
-        bias += 0.5 * (torch.from_numpy(shares) / mean).log()
-    # 0.0 +: no -0.0 in the description
-    return [0.0 + round(float(b), 3) for b in (bias - bias.mean()).numpy() * CORRECTED]
 
 
 if __name__ == "__main__":

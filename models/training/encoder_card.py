@@ -17,16 +17,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from encoder_data import DEVELOPMENT, FEATURES, HELD_OUT_RAW, N_HELD_OUT_FEATURES, load_development
-from encoder_pools import STAGE_SHARES, load_teachers, opinion
-from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, recall_score
+from encoder_calibration import Calibration, figures
+from encoder_data import (
+    DEVELOPMENT,
+    FEATURES,
+    HELD_OUT_RAW,
+    N_HELD_OUT_FEATURES,
+    high_passed,
+    load_development,
+    load_recording,
+)
+from encoder_pools import STAGE_SHARES
+from encoder_strange import UNSEEN, unseen
+from encoder_teachers import load_teachers, opinion
+from sklearn.metrics import recall_score
 
 from sleepstream.messages import STAGES, Float32Array
 from sleepstream.stager.encoder import Encoder
-from sleepstream.stager.weights import save_model
+from sleepstream.stager.weights import ModelFiles, save_model
 
 GAINS = (1.0, 0.3, 3.0)
 TITLES = {"tinysleepnet": "TinySleepNet", "deepsleepnet": "DeepSleepNet"}
+
+N_BEFORE, N_STRANGE = 120, 20
+"""Epochs of a real recording before a signal that is no EEG, and epochs of that signal."""
+
+DETAILS = ("stage_errors", "selective")
 
 Rows = dict[str, dict[str, Any]]
 
@@ -34,9 +50,9 @@ Rows = dict[str, dict[str, Any]]
 def write_model(
     args: argparse.Namespace,
     state: dict[str, torch.Tensor],
-    bias: list[float],
+    calibration: Calibration,
     progress: dict[str, Any],
-    selection: dict[str, float],
+    validation: Rows,
 ) -> None:
     """Save the model, measure it on the development recordings and write its card."""
     tensors = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
@@ -44,52 +60,72 @@ def write_model(
         "kind": "encoder",
         "arch": args.arch,
         "tensors": tensors,
-        "options": {"front_end": "running-gain", "gain_memory": 240, "logit_bias": bias},
+        "options": {
+            "front_end": "running-gain",
+            "gain_memory": 240,
+            "logit_bias": list(calibration.bias),
+            "temperature": calibration.temperature,
+        },
         "seed": args.seed,
         "steps": progress["step"],
         "license": "BSD-3-Clause",
     }
     model = save_model(args.out, card="not measured yet\n", **content)
-    figures: Rows = {}
+    found: Rows = {}
     for recording in load_development(args.data):
         epochs, y = np.concatenate(recording.runs), np.concatenate(recording.labels)
         for gain in GAINS:
-            encoder = Encoder.load(model, torch.device("cpu"))
-            probs = [encoder.step(e[None] * np.float32(gain)).probs for e in epochs]
-            figures[f"{recording.name} x{gain:g}"] = agreement(y, np.stack(probs))
+            probs = staged(model, epochs * np.float32(gain))
+            found[f"{recording.name} x{gain:g}"] = measured(y, probs)
         teachers = opinion(load_teachers(args.data), epochs)
-        figures[f"{recording.name} folds"] = agreement(y, teachers)
-    metrics = {name: row["kappa"] for name, row in figures.items()}
-    text = card(args, progress, selection, bias, figures)
+        found[f"{recording.name} folds"] = measured(y, teachers)
+    metrics = {name: row["kappa"] for name, row in found.items()}
+    tables = (validation, found, confidence(model, args.data))
+    text = card(args, progress, calibration, tables)
     save_model(args.out, card=text, **content, development_kappa=metrics)
     print(text, flush=True)
 
 
-def agreement(y: npt.NDArray[np.int64], probs: Float32Array) -> dict[str, Any]:
-    """Return accuracy, kappa, macro-F1 and the recall of each stage that occurs."""
-    said = probs.argmax(axis=1)
-    recall = recall_score(y, said, labels=range(5), average=None, zero_division=np.nan)
-    return {
-        "n": len(y),
-        "accuracy": round(float(accuracy_score(y, said)), 3),
-        "kappa": round(float(cohen_kappa_score(y, said)), 3),
-        "macro_f1": round(float(f1_score(y, said, average="macro")), 3),
-        "recall": " ".join("–" if np.isnan(r) else f"{r:.2f}" for r in recall),
-    }
+def staged(model: ModelFiles, epochs: Float32Array) -> Float32Array:
+    """Return the probabilities, shape (n, 5), of consecutive epochs through the serving path."""
+    encoder = Encoder.load(model, torch.device("cpu"))
+    return np.stack([encoder.step(epoch[None]).probs for epoch in epochs])
+
+
+def measured(y: npt.NDArray[np.int64], probs: Float32Array) -> dict[str, Any]:
+    """Return the figures of a recording with the recall of each stage that occurs."""
+    recall = recall_score(y, probs.argmax(1), labels=range(5), average=None, zero_division=np.nan)
+    shown = " ".join("–" if np.isnan(r) else f"{r:.2f}" for r in recall)
+    return {"n": len(y), "recall": shown, **figures(probs, y)}
+
+
+def confidence(model: ModelFiles, data: Path) -> Rows:
+    """Return how sure the model is of what is no EEG: as a whole recording, and within one.
+
+    Within one: after an hour of a held-out recording, so that the gain is settled.
+    """
+    night = np.concatenate(load_recording(data / f"raw_eeg/{HELD_OUT_RAW[0]}.npz").runs)
+    signals = {name: unseen(name, N_STRANGE, np.random.default_rng(1)) for name in UNSEEN}
+    signals = {name: high_passed(x) for name, x in signals.items()}
+    signals["the EEG x1000"] = night[-N_STRANGE:] * np.float32(1000)
+    rows: Rows = {}
+    for name, x in signals.items():
+        within = np.concatenate((night[:N_BEFORE], x))
+        for place, probs in (("alone", staged(model, x)), ("within", staged(model, within))):
+            surest = probs[-N_STRANGE:].max(axis=1)
+            stage = STAGES[int(np.bincount(probs[-N_STRANGE:].argmax(1)).argmax())].name
+            rows.setdefault(name, {})[place] = f"{surest.mean():.2f} {stage}"
+    return rows
 
 
 def card(
     args: argparse.Namespace,
     progress: dict[str, Any],
-    selection: dict[str, float],
-    bias: list[float],
-    figures: Rows,
+    calibration: Calibration,
+    tables: tuple[Rows, Rows, Rows],
 ) -> str:
-    """Return the model card."""
-    rows = "\n".join(
-        f"| {name} | {f['n']} | {f['accuracy']} | {f['kappa']} | {f['macro_f1']} | {f['recall']} |"
-        for name, f in figures.items()
-    )
+    """Return the model card; tables of what was held out, development, and what is no EEG."""
+    validation, found, sure = tables
     shares = ", ".join(
         f"{s.name} {share:.0%}" for s, share in zip(STAGES, STAGE_SHARES, strict=True)
     )
@@ -102,36 +138,57 @@ initialisation. For research. Not a medical device; never a basis for a diagnosi
 
 **Takes** (1, 3000) float32, microvolts, 100 Hz, causal 0.3 Hz high-pass. A causal running gain
 takes the recording's amplitude out, so a factor of 0.3 to 3 in the amplifier does not matter.
-**Gives** five probabilities. Part of the training's prior is corrected by adding to the logits
-({", ".join(s.name for s in STAGES)}): {bias}.
+**Gives** five probabilities. {calibrated(calibration)}
 
 ## How good it is
 Single epochs, no context, through the serving path. These are *development* recordings: no
-weights were trained or chosen on them, but the recipe was worked out with them in view (above all
-which stages' prior to correct), so expect less on yours. Two are few, and the second is short.
-"x0.3" and "x3" are the same recording with another gain; "folds" is the mean of the ten published
-TinySleepNet folds on the same input.
+weights, temperature or bias were fitted or chosen on them, but the recipe was worked out with them
+in view, so expect less on yours. Two are few, and the second is short. "x0.3" and "x3" are the same
+recording with another gain; "folds" is the mean of the ten published TinySleepNet folds on the same
+input (at the recording's own microvolts, which UCDDB does not calibrate).
 
-| recording | epochs | accuracy | kappa | macro-F1 | recall W N1 N2 N3 REM |
-|---|---|---|---|---|---|
-{rows}
+| recording | epochs | accuracy | kappa | macro-F1 | recall W N1 N2 N3 REM | mean confidence | ECE |
+|---|---|---|---|---|---|---|---|
+{table(found, ("n", "accuracy", "kappa", "macro_f1", "recall", "confidence", "ece"))}
 
-On the subjects held out for selection, before the prior correction: kappa
-{selection["synthetic_kappa"]} on 3,000 synthetic epochs ({N_HELD_OUT_FEATURES} Sleep-EDF
-subjects); recall of real W {selection["real_w_recall"]} and of real N3
-{selection["real_n3_recall"]} (UCDDB {", ".join(name[5:] for name in HELD_OUT_RAW)}).
+On the subjects and made-up nights held out for selection and calibration, single epochs without a
+night before them (so these are no test results). "real" is W and N3 alone, UCDDB
+{", ".join(name[5:] for name in HELD_OUT_RAW)}; "synthetic" has the stages and features of
+{N_HELD_OUT_FEATURES} Sleep-EDF subjects; "made_up" is the generator of the demo. The calibration
+error of each stage is of its probability against the rest; the last column is the accuracy among
+the surest 25, 50, 75 and 100 % of the epochs.
+
+| held out | accuracy | kappa | confidence | ECE | log loss | ECE W N1 N2 N3 REM | selective |
+|---|---|---|---|---|---|---|---|
+{table(validation, ("accuracy", "kappa", "confidence", "ece", "log_loss", *DETAILS))}
+
+Before the calibration: recall of real W {progress["real_w_recall"]} and of real N3
+{progress["real_n3_recall"]}.
+
+What is no EEG, mean confidence and the stage said most often: as a whole recording, and in the
+middle of a real one. Certainty about nothing would be 0.20.
+
+| signal | alone | within a night |
+|---|---|---|
+{table(sure, ("alone", "within"))}
 
 ## What it learned from
-1. Real epochs of 19 UCDDB subjects (C3-A2): only W and N3 exist in the set. Windows start
-   anywhere in a run. The target is the label, a quarter of it what the teachers say.
-2. Mixtures of such windows, labelled by the teachers alone: the mean of the ten published
-   TinySleepNet folds of SleepGPT (Apache-2.0). They taught; none of their weights is in here.
-3. {args.n_synthetic} synthetic epochs: signals shaped until their wavelet energies, entropies and
+1. {args.n_synthetic} synthetic epochs: signals shaped until their wavelet energies, entropies and
    band shares are those of a Sleep-EDF epoch (64 subjects, Fpz-Cz), with that epoch's true stage
    and the events that define it. Shares: {shares}.
+2. {args.n_real} real windows of 19 UCDDB subjects (C3-A2), of which only W and N3 are in the set.
+   The target is what the teachers say, corrected lightly by the label. The teachers are the mean of
+   the ten published TinySleepNet folds of SleepGPT (Apache-2.0). They look at each recording at the
+   gain and tilt at which they agree best with its labels. They taught; none of their weights is in
+   here.
+3. {args.n_edited} such windows edited: mixed, spectrum bent, events of some stage added. The
+   teachers alone label them, so that the recorder's own texture is seen in every stage.
+4. {args.n_made_up} epochs of made-up nights (`sleepstream_replay.synthetic`, both EEG leads).
+5. Flat lines, tones, white noise and overload, of which every stage is as likely as another.
 
-All under augmentation: spectral tilt (another montage), gain, filters, hum, noise, polarity,
-missing samples. Split by subject. {", ".join(DEVELOPMENT)} were left out of all of it.
+All but the last under augmentation: spectral tilt (another montage), gain, the start of a night,
+filters, hum, noise, polarity, missing samples. Split by subject. {", ".join(DEVELOPMENT)} were left
+out of all of it.
 
 | file | sha256 | licence |
 |---|---|---|
@@ -142,20 +199,42 @@ missing samples. Split by subject. {", ".join(DEVELOPMENT)} were left out of all
 
 Seed {args.seed}; {progress["step"]} steps of 64 epochs in {progress["elapsed_s"] / 60:.1f} minutes
 of wall clock on one thread of a shared machine ({platform.machine()}), after making the data. The
-running average of the weights was kept where it did best on the held-out subjects: step
+running average of the weights was kept where it did best on what was held out: step
 {progress["best_step"]}. torch {torch.__version__}, numpy {np.__version__}, Python
 {platform.python_version()}.
 `--steps {progress["step"]}` instead of `--minutes` makes the same number of steps anywhere.
 
 ## What it cannot do
-- On `prerau_segment`, a short frontal recording, the published folds are much better: they learned
-  from real frontal nights. Deep sleep is called N2 too often there, and REM wake.
 - N1 is hardly ever said. Without the neighbours, N1, REM and quiet wake look alike.
 - It never learned from a real N1, N2 or REM epoch with a human label, only from synthetic ones.
+- Its probabilities were calibrated on held-out synthetic epochs for the most part. On another
+  recorder they are as good as the table of the development recordings shows, and no better known.
 - Trained on adults (healthy, or with suspected apnoea), frontal and central derivations. Children,
   neurological disease, drugs that change the EEG, ear or forehead electrodes: untried.
 - Artefacts are not a class: a bad lead gets a stage too. Look at the signal quality beside it.
 """
+
+
+def calibrated(calibration: Calibration) -> str:
+    """Return the sentence about temperature and bias."""
+    names = ", ".join(s.name for s in STAGES)
+    if any(calibration.bias):
+        return (
+            f"To the logits ({names}) {list(calibration.bias)}\nis added, and they are divided by "
+            f"a temperature of {calibration.temperature}; both fitted on what was held out."
+        )
+    return (
+        f"The logits are divided by a temperature of {calibration.temperature}, fitted\non what "
+        "was held out. A bias for each stage was tried there and did not hold up."
+    )
+
+
+def table(rows: Rows, columns: tuple[str, ...]) -> str:
+    """Return the lines of a table."""
+    return "\n".join(
+        f"| {name} | " + " | ".join(str(row[c]) for c in columns) + " |"
+        for name, row in rows.items()
+    )
 
 
 def hashes(data: Path) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy import signal
+from sleepstream_replay.synthetic import synthetic_night
 
-from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array
+from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, STAGES, Float32Array
 from sleepstream.stager.encoder import MIN_AMPLITUDE_UV, RunningGain, log_amplitude
 
 DEVELOPMENT = ("ucddb018", "prerau_segment")
@@ -27,7 +28,9 @@ HELD_OUT_RAW = ("ucddb007", "ucddb015", "ucddb021", "ucddb026")
 N_HELD_OUT_FEATURES = 16
 """Sleep-EDF subjects kept for selection."""
 
-LABELS = Path("raw_eeg")
+MADE_UP_LEADS = (0, 1)
+"""Of a made-up night: the frontal and the central lead."""
+
 FEATURES = Path("sleep_edf_features") / "fpzcz_34.npz"
 
 # Log amplitude of a stage against the middle between W and N3 of the same night: what stands in
@@ -113,6 +116,22 @@ def load_raw(folder: Path) -> dict[str, list[Recording]]:
 def load_development(folder: Path) -> list[Recording]:
     """Read the recordings that the card reports on."""
     return [load_recording(folder / "raw_eeg" / f"{name}.npz") for name in DEVELOPMENT]
+
+
+def made_up_nights(seeds: range) -> list[Recording]:
+    """Return the demo's synthetic nights of these seeds, the frontal and the central lead."""
+    names = [stage.name for stage in STAGES]
+    nights = []
+    for seed in seeds:
+        night = synthetic_night(seed=seed)
+        labels = np.array([names.index(scored.label) for scored in night.stages])
+        volts = night.read(0, night.n_samples)
+        for row in MADE_UP_LEADS:
+            run = high_passed(np.asarray(volts[row] * 1e6, dtype=np.float32))
+            amps = np.array([_amplitude(e) for e in run], dtype=np.float32)
+            gains = RunningGain().follow(amps)
+            nights.append(Recording(f"{night.name}, {row}", [run], [labels], [gains]))
+    return nights
 
 
 @dataclass(frozen=True, slots=True, eq=False)

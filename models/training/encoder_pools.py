@@ -1,14 +1,13 @@
 """What the encoders are trained on: pools of epochs with targets, and their augmentation.
 
-In come conditioned recordings and features (`encoder_data`), out go batches of scaled signals
-with soft targets. Three sources: real W and N3 windows with their labels, mixtures of them that
-only the teachers label, and synthetic epochs with their true labels.
+In come features and nights (`encoder_data`), out go batches of scaled signals with soft targets.
+Four sources: synthetic epochs with the features and the true labels of Sleep-EDF, real windows and
+edited ones (`encoder_teachers`), and epochs of made-up nights.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +17,16 @@ from encoder_synthesis import synthesize
 from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array
-from sleepstream.stager.encoder import LIMIT, TinySleepNet, log_amplitude
-from sleepstream.stager.imports import convert_tinysleepnet, read_state_dict
+from sleepstream.stager.encoder import LIMIT, log_amplitude
 
 STAGE_SHARES = (0.22, 0.16, 0.32, 0.13, 0.17)
 """Shares of the stages among the synthetic epochs: a clinical night, N1 a little more often."""
 
-LABEL_WEIGHT = 0.75
-"""Of a real window's target: its label; the rest is what the teachers say."""
+LEANS = (0.15, -0.1, -0.1, 0.1)
+"""Mean tilt of each source (synthetic, real, edited, made-up nights) when it is augmented.
+
+Synthetic epochs are of a frontal lead: other montages have more above 6 Hz.
+"""
 
 _FREQS = fft.rfftfreq(EPOCH_N_SAMPLES, 1 / SFREQ).astype(np.float32)
 _OCTAVES = np.log2(np.clip(_FREQS, 0.4, 50.0) / 0.4)
@@ -85,86 +86,19 @@ def synthetic_pool(
     return make_pool(signals, one_hot(some.y, 0.05), some.log_gain)
 
 
-def real_pool(
-    recordings: list[Recording], teachers: list[TinySleepNet], n: int, seed: int
-) -> tuple[Pool, Pool]:
-    """Return `n` real windows (labels, a little of the teachers) and `n` mixtures (teachers).
-
-    A window may start anywhere in a run, so that it crosses epoch borders; it has a label where
-    both epochs that it touches agree. Mixtures join or add two windows of one recording.
-    """
+def night_pool(nights: list[Recording], n: int, seed: int) -> Pool:
+    """Return about `n` epochs of made-up nights, with their labels."""
     rng = np.random.default_rng(seed)
-    windows: list[Float32Array] = []
-    labels: list[int] = []
-    gains: list[float] = []
-    others: list[Float32Array] = []
-    while len(windows) < n:
-        recording = recordings[rng.integers(len(recordings))]
-        window, label, gain = _window(recording, rng)
-        if label < 0:
-            continue
-        partner, _, _ = _window(recording, rng)
-        windows.append(window)
-        labels.append(label)
-        gains.append(gain)
-        others.append(_mix(window, partner, rng))
-    real, mixed = np.stack(windows), np.stack(others)
-    log_gains = np.array(gains, dtype=np.float32)
-    said = opinion(teachers, real)
-    targets = LABEL_WEIGHT * one_hot(np.array(labels)) + (1 - LABEL_WEIGHT) * said
-    return (
-        make_pool(real, targets.astype(np.float32), log_gains),
-        make_pool(mixed, opinion(teachers, mixed), log_gains),
-    )
-
-
-def _window(recording: Recording, rng: np.random.Generator) -> tuple[Float32Array, int, float]:
-    """Return a window, its label (-1 where it crosses two stages) and its gain."""
-    sizes = np.array([len(run) for run in recording.runs])
-    # by stage first: else recordings of long wake would teach wake alone
-    stages = np.concatenate(recording.labels)
-    rows = np.flatnonzero(stages == rng.choice(np.unique(stages)))
-    flat = int(rng.choice(rows))
-    k = int(np.searchsorted(np.cumsum(sizes), flat, side="right"))
-    i = flat - int(np.cumsum(sizes)[k] - sizes[k])
-    run, labels = recording.runs[k], recording.labels[k]
-    shift = 0 if i + 1 >= len(run) or rng.random() < 0.3 else int(rng.integers(EPOCH_N_SAMPLES))
-    window = run[i : i + 2].ravel()[shift : shift + EPOCH_N_SAMPLES]
-    same = shift == 0 or labels[i] == labels[i + 1]
-    return window, int(labels[i]) if same else -1, float(recording.log_gains[k][i])
-
-
-def _mix(a: Float32Array, b: Float32Array, rng: np.random.Generator) -> Float32Array:
-    share = np.float32(rng.uniform(0.2, 0.8))
-    if rng.random() < 0.5:  # one after the other, over half a second
-        ramp = 1 / (1 + np.exp(-(np.arange(EPOCH_N_SAMPLES) - share * EPOCH_N_SAMPLES) / 12))
-        return ((1 - ramp) * a + ramp * b).astype(np.float32)
-    return (share * a + (1 - share) * b).astype(np.float32)
-
-
-# --- teachers ----------------------------------------------------------------------------------
-
-
-def load_teachers(folder: Path) -> list[TinySleepNet]:
-    """Read the published TinySleepNet folds of ``folder/third_party_weights/sleepgpt``."""
-    teachers = []
-    for path in sorted((folder / "third_party_weights/sleepgpt").glob("tinysleepnet_fold*.tar")):
-        tensors, _ = convert_tinysleepnet(path, read_state_dict(path))
-        network = TinySleepNet()
-        network.load_state_dict(tensors)
-        teachers.append(network.eval())
-    return teachers
-
-
-@torch.inference_mode()
-def opinion(teachers: list[TinySleepNet], signals: Float32Array) -> Float32Array:
-    """Return the teachers' mean probabilities, shape (n, 5), of epochs in microvolts."""
-    out = np.zeros((len(signals), N_STAGES), dtype=np.float32)
-    for start in range(0, len(signals), 64):
-        x = torch.from_numpy(signals[start : start + 64])[:, None]
-        said = torch.stack([network(x).softmax(1) for network in teachers]).mean(0)
-        out[start : start + 64] = said.numpy()
-    return out
+    share = round(n / len(nights))
+    signals, labels, gains = [], [], []
+    for night in nights:
+        y = np.concatenate(night.labels)
+        rows = rng.permutation(np.flatnonzero(y >= 0))[:share]
+        signals.append(np.concatenate(night.runs)[rows])
+        labels.append(y[rows])
+        gains.append(np.concatenate(night.log_gains)[rows])
+    targets = one_hot(np.concatenate(labels), 0.1)
+    return make_pool(np.concatenate(signals), targets, np.concatenate(gains))
 
 
 # --- batches -----------------------------------------------------------------------------------
@@ -177,14 +111,15 @@ def batch(
     signals, targets = [], []
     for k, (pool, size) in enumerate(zip(pools, sizes, strict=True)):
         rows = rng.integers(len(pool), size=size)
-        # the first source is synthetic, of a frontal lead: other montages have more above 6 Hz
-        lean = 0.15 if k == 0 else -0.1
+        lean = LEANS[k]
         x = pool.signals[rows]
         if k == 0:
             x = np.roll(x, int(rng.integers(EPOCH_N_SAMPLES)), axis=1)
-        start_of_night = rng.random(size) < 0.08
-        gains = np.where(start_of_night, pool.own[rows], pool.log_gains[rows])
-        gains = gains + np.where(start_of_night, 0.05, 0.2) * rng.normal(size=size)
+        # a night that began just now, a little while ago, or long ago
+        chance = rng.random(size)
+        own = np.where(chance < 0.08, 1.0, np.where(chance < 0.3, rng.random(size), 0.0))
+        gains = own * pool.own[rows] + (1 - own) * pool.log_gains[rows]
+        gains = gains + np.where(own > 0, 0.1, 0.2) * rng.normal(size=size)
         signals.append(augment(x * np.exp(-gains)[:, None].astype(np.float32), lean, rng))
         targets.append(pool.targets[rows])
     return (
@@ -222,6 +157,11 @@ def _tilts(n: int, lean: float, rng: np.random.Generator) -> Float32Array:
     knots = np.cumsum(rng.normal(0, 0.13, size=(n, 8)), axis=1)
     low = np.minimum(_OCTAVES.astype(int), 6)
     curve = knots[:, low] * (1 - (_OCTAVES - low)) + knots[:, low + 1] * (_OCTAVES - low)
-    step = 1 / (1 + np.exp(-3 * (np.log2(np.maximum(_FREQS, 0.1)) - np.log2(6.0))))
-    curve = curve + rng.normal(lean, 0.3, size=(n, 1)) * step
+    curve = curve + rng.normal(lean, 0.3, size=(n, 1)) * high_step()
     return (curve - curve[:, _REFERENCE].mean(axis=1, keepdims=True)).astype(np.float32)
+
+
+def high_step() -> Float32Array:
+    """Return 0 below and 1 above about 6 Hz, shape (1501,): where montages differ most."""
+    octaves_above = np.log2(np.maximum(_FREQS, 0.1) / 6.0)
+    return np.asarray(1 / (1 + np.exp(-3 * octaves_above)), dtype=np.float32)

@@ -65,7 +65,7 @@ def synthesize(
         base = _shape(base, x[part].astype(np.float64), rounds=1)
         sizes = base.std(axis=1)
         for i, stage in enumerate(y[part]):
-            base[i] += _events(int(stage), float(sizes[i]), rng)
+            base[i] += events(int(stage), float(sizes[i]), rng)
         out[part] = _shape(base, x[part].astype(np.float64), rounds=3)
     return out
 
@@ -150,8 +150,8 @@ def _match_entropy(c: Float64, target: Float64) -> Float64:
 # --- events ----------------------------------------------------------------------------------
 
 
-def _events(stage: int, sd: float, rng: np.random.Generator) -> Float64:
-    """Return the events of one epoch, in units of the background's deviation `sd`."""
+def events(stage: int, sd: float, rng: np.random.Generator) -> Float64:
+    """Return the events that define a stage, on a background of standard deviation `sd`."""
     makers = (_wake, _n1, _n2, _n3, _rem)
     return np.asarray(makers[stage](rng) * sd)
 

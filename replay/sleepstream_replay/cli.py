@@ -11,6 +11,8 @@ import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import IO, TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ import click
 from sleepstream_replay.errors import ReplayError
 
 if TYPE_CHECKING:
+    from sleepstream_replay.fault_log import Injected
+    from sleepstream_replay.faults import Faults
     from sleepstream_replay.player import Played, Settings
     from sleepstream_replay.recording import Recording
 
@@ -128,10 +132,23 @@ class _Failure(click.ClickException):
     metavar="SECONDS",
     help="Keep the stream this long after the last sample.",
 )
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Have things go wrong as this file says (docs/replay.md).",
+)
+@click.option(
+    "--fault-log",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what went wrong, and for which samples, as JSON lines.",
+)
 def replay(  # noqa: PLR0917
     file: Path | None, synthetic: float | None, seed: int, speed: float, stream_name: str,
     source_id: str | None, channels: str | None, units: str, start: float,
     duration: float | None, chunk: int | None, loop: bool, stages: bool, wait: bool, linger: float,
+    faults: Path | None, fault_log: Path | None,
 ) -> None:  # fmt: skip
     """Play FILE, or a synthetic night, as a Lab Streaming Layer stream.
 
@@ -143,6 +160,8 @@ def replay(  # noqa: PLR0917
     """
     if (file is None) == (synthetic is None):
         raise click.UsageError("Give either a FILE or --synthetic HOURS.")
+    if fault_log is not None and faults is None:
+        raise click.UsageError("--fault-log needs --faults FILE.toml.")
     from sleepstream_replay.player import Settings  # noqa: PLC0415  # numpy: not at import
 
     settings = Settings(
@@ -159,13 +178,21 @@ def replay(  # noqa: PLR0917
         source_id=source_id,
     )
     try:
-        play(_recording(file, synthetic, seed, _labels(channels)), settings)
+        if faults is not None:
+            settings = replace(settings, faults=_faults(faults))
+        play(_recording(file, synthetic, seed, _labels(channels)), settings, fault_log)
     except ReplayError as error:
         raise _Failure(str(error)) from error
 
 
 def _labels(channels: str | None) -> tuple[str, ...]:
     return tuple(label.strip() for label in (channels or "").split(",") if label.strip())
+
+
+def _faults(path: Path) -> Faults:
+    from sleepstream_replay.faults_file import read_faults  # noqa: PLC0415
+
+    return read_faults(path)
 
 
 def _recording(
@@ -180,7 +207,7 @@ def _recording(
     return synthetic_night(synthetic_h or 0.0, seed).pick(labels)
 
 
-def play(recording: Recording, settings: Settings) -> None:
+def play(recording: Recording, settings: Settings, fault_log: Path | None = None) -> None:
     """Open the outlets, play the recording and say how it went."""
     from sleepstream_replay.player import (  # noqa: PLC0415
         MAX_SPEED,
@@ -189,7 +216,7 @@ def play(recording: Recording, settings: Settings) -> None:
         describe,
         describe_stages,
     )
-    from sleepstream_replay.wire import LslClock, lsl_outlet, quiet_liblsl  # noqa: PLC0415
+    from sleepstream_replay.wire import LslClock, LslOutlet, lsl_outlet, quiet_liblsl  # noqa: PLC0415
 
     quiet_liblsl()
     stop = Event()
@@ -204,11 +231,13 @@ def play(recording: Recording, settings: Settings) -> None:
         if settings.stages:
             scored = describe_stages(recording, settings)
             markers = stack.enter_context(lsl_outlet(scored, buffer_s=100))
-        player = Player(recording, settings, outlet, clock, markers)
+        open_outlet = partial(LslOutlet, buffer_s=size_s, blocking=blocking)
+        player = Player(recording, settings, outlet, clock, markers, open_outlet=open_outlet)
+        on_fault = stack.enter_context(_logging_to(fault_log))
         _say(_announcement(recording, settings, description.source_id))
         total = None if settings.loop else player.section.n_samples
         with _progress(total, recording.sfreq, clock.now) as on_progress:
-            played = player.play(on_progress)
+            played = player.play(on_progress, on_fault)
     _say(_farewell(played, settings))
 
 
@@ -223,6 +252,8 @@ def _announcement(recording: Recording, settings: Settings, source_id: str) -> s
         lines.append("the signal is synthetic: nobody slept this night")
     if settings.stages and not recording.stages:
         lines.append("no scored stages in this recording: the marker stream stays silent")
+    if n_faults := len(settings.faults.faults):
+        lines.append(f"{n_faults} fault{'s' * (n_faults > 1)} will be injected")
     if settings.wait:
         lines.append("waiting for somebody to listen (--no-wait starts at once)")
     return "\n".join(lines)
@@ -254,6 +285,30 @@ def _stop_on_signals(stop: Event) -> Iterator[None]:
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def _logging_to(path: Path | None) -> Iterator[Callable[[Injected], None]]:
+    """Write each injected fault as a line of JSON, at once; without a path, nothing."""
+    if path is None:
+        yield lambda _: None
+        return
+    from msgspec import json  # noqa: PLC0415
+
+    try:
+        lines = path.open("wb", buffering=0)
+    except OSError as error:
+        raise ReplayError(
+            f"Sought to write the log of faults to {path}.",
+            str(error),
+            "Give --fault-log a file in a folder that exists and can be written to.",
+        ) from error
+    with lines:
+
+        def write(injected: Injected) -> None:
+            lines.write(json.encode(injected) + b"\n")
+
+        yield write
 
 
 @contextmanager

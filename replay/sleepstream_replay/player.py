@@ -8,6 +8,9 @@ night however fast it is played; at other speeds than 1 the stamps run away from
 A chunk leaves when its last sample is over, at ``t0 + n / (sfreq * speed)`` for the *n* samples up
 to its end. That target comes from the count, not from the last push, so lateness never adds up, and
 after a pause the player catches up.
+
+With `Settings.faults` things go wrong on purpose: `injection` says what happens to which sample,
+`line` does the sending, `fault_log` keeps account.
 """
 
 from __future__ import annotations
@@ -20,8 +23,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from sleepstream_replay.errors import ReplayError
-from sleepstream_replay.recording import Recording, ScoredStage
-from sleepstream_replay.wire import Clock, Description, Markers, Outlet, Rows, WireChannel
+from sleepstream_replay.fault_log import FaultLog, Injected, OnFault
+from sleepstream_replay.faults import NO_FAULTS, Faults
+from sleepstream_replay.injection import inject
+from sleepstream_replay.line import CONSUMER_POLL_S, Line
+from sleepstream_replay.recording import Recording
+from sleepstream_replay.stage_marks import StageMarks
+from sleepstream_replay.wire import (
+    Clock,
+    Description,
+    Markers,
+    OpenOutlet,
+    Outlet,
+    Rows,
+    WireChannel,
+)  # fmt: skip
 
 MAX_SPEED = math.inf
 """As fast as the consumers' connections take the samples."""
@@ -44,7 +60,6 @@ BLOCK_S = 60.0
 
 BUFFER_MARGIN_S = 60.0
 LOOP_BUFFER_S = 3600.0
-CONSUMER_POLL_S = 0.2
 MARKER_CONSUMER_WAIT_S = 1.0
 
 
@@ -76,6 +91,8 @@ class Settings:
         Send the scored stages as a second stream.
     source_id : str or None
         Source id of the stream; None to derive one.
+    faults : Faults
+        What goes wrong; nothing, unless told.
     """
 
     stream_name: str = "EEG"
@@ -89,6 +106,7 @@ class Settings:
     linger_s: float = 5.0
     stages: bool = False
     source_id: str | None = None
+    faults: Faults = NO_FAULTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +129,19 @@ class Played:
     Attributes
     ----------
     n_samples : int
-        Samples sent, of each channel.
+        Samples sent, of each channel: without those left out, and repeated ones once more.
     duration_s : float
-        The same in seconds of the recording.
+        How far it came in the recording, in seconds.
     stopped : bool
         True when it was stopped before the end.
+    injected : tuple of Injected
+        What went wrong, in the order in which the faults were over.
     """
 
     n_samples: int
     duration_s: float
     stopped: bool
+    injected: tuple[Injected, ...] = ()
 
 
 def section_of(recording: Recording, settings: Settings) -> Section:
@@ -218,11 +239,15 @@ class Player:
     markers : Markers or None
         Where the scored stages go. Each epoch's stage is sent when the samples have passed the
         epoch's onset, and stamped with that onset.
+    open_outlet : callable or None
+        Opens the streams that faults bring about (`Disconnect`, `SecondStream`); they are closed
+        before `play` returns.
 
     Raises
     ------
     ReplayError
-        When the settings ask for samples that the recording does not have.
+        When the settings ask for samples that the recording does not have, or for faults that
+        cannot be had.
     """
 
     def __init__(
@@ -232,50 +257,88 @@ class Player:
         outlet: Outlet,
         clock: Clock,
         markers: Markers | None = None,
+        *,
+        open_outlet: OpenOutlet | None = None,
     ) -> None:
         self.recording = recording
         self.settings = settings
         self.section = section_of(recording, settings)
+        self._n_samples = None if settings.loop else self.section.n_samples
+        per_uv = UNITS[settings.units][1] / 1e6
+        self._injection = inject(settings.faults, recording, self._n_samples, per_uv)
         self._outlet = outlet
         self._clock = clock
         self._markers = markers
+        self._open_outlet = open_outlet
 
-    def play(self, on_progress: Callable[[int], None] = lambda _: None) -> Played:
+    def play(
+        self,
+        on_progress: Callable[[int], None] = lambda _: None,
+        on_fault: OnFault = lambda _: None,
+    ) -> Played:
         """Send the samples, from the first to the last or until a stop.
 
         Parameters
         ----------
         on_progress : callable
-            Called after each push with the number of samples sent so far.
+            Called after each push with the number of samples of the recording that are past.
+        on_fault : callable
+            Called with each `Injected` once it is over.
 
         Returns
         -------
         Played
-            How many were sent, and whether a stop cut it short.
+            How many were sent, what went wrong, and whether a stop cut it short.
         """
-        if self.settings.wait and not self._await_consumer():
-            return self._played(0, stopped=True)
-        sfreq = self.recording.sfreq
-        t0_s = self._clock.now()
-        marks = self._stage_marks()
-        upcoming = next(marks, None)
-        n_sent = 0
-        for rows in self._chunks():
-            n_after = n_sent + len(rows)
-            due_s = t0_s + n_after / (sfreq * self.settings.speed)
-            if self._clock.wait(due_s - self._clock.now()):
-                return self._played(n_sent, stopped=True)
-            self._outlet.push(rows, t0_s + np.arange(n_sent, n_after) / sfreq)
-            n_sent = n_after
-            while upcoming is not None and upcoming[0] < n_sent:
-                self._mark(upcoming[1], t0_s + upcoming[0] / sfreq)
-                upcoming = next(marks, None)
-            on_progress(n_sent)
-        self._linger()
-        return self._played(n_sent, stopped=False)
+        line = Line(
+            self._outlet,
+            self._clock,
+            describe(self.recording, self.settings),
+            spans=self._injection.spans,
+            n_samples=self._n_samples,
+            open_outlet=self._open_outlet,
+        )
+        try:
+            line.reach(0)
+            if self.settings.wait and not self._await_consumer():
+                return Played(0, 0.0, stopped=True)
+            return self._play(line, on_progress, on_fault)
+        finally:
+            line.close()
 
-    def _played(self, n_samples: int, stopped: bool) -> Played:
-        return Played(n_samples, n_samples / self.recording.sfreq, stopped)
+    def _play(self, line: Line, on_progress: Callable[[int], None], on_fault: OnFault) -> Played:
+        t0_s = self._clock.now()
+        log = FaultLog(self._injection, self.recording.labels, t0_s, on_fault)
+        section = range(self.section.first, self.section.stop)
+        marks = StageMarks(self.recording, section, self.settings.loop, self._markers)
+
+        def stamp_s(onset: float) -> float:
+            moved_s = self._injection.shift_s(int(onset))
+            return t0_s + onset / self.recording.sfreq + moved_s
+
+        n_past, stopped = 0, False
+        for first, rows in self._blocks():
+            n_after = first + len(rows)
+            stopped = self._clock.wait(self._due_s(t0_s, n_after) - self._clock.now())
+            if stopped:
+                break
+            line.send(rows, self._injection.stamps_s(t0_s, first, n_after), first)
+            line.reach(n_after)
+            log.reach(n_after)
+            n_past = n_after
+            marks.reach(n_past, stamp_s)
+            on_progress(n_past)
+        log.close(n_past)
+        if not stopped:
+            self._linger(line)
+        duration_s = n_past / self.recording.sfreq
+        return Played(line.n_pushed, duration_s, stopped, tuple(log.injected))
+
+    def _due_s(self, t0_s: float, n_samples: int) -> float:
+        """Return when the first `n_samples` have to be out."""
+        speed = self.settings.speed
+        delay_s = self._injection.delay_s(n_samples)
+        return t0_s + n_samples / (self.recording.sfreq * speed) + delay_s / speed
 
     def _await_consumer(self) -> bool:
         """Wait for somebody to listen; return False when a stop came first."""
@@ -287,11 +350,18 @@ class Player:
             self._markers.wait_for_consumer(MARKER_CONSUMER_WAIT_S)
         return True
 
-    def _linger(self) -> None:
+    def _linger(self, line: Line) -> None:
         until_s = self._clock.now() + self.settings.linger_s
-        while self._clock.now() < until_s and self._outlet.wait_for_consumer(0.0):
+        while self._clock.now() < until_s and line.wait_for_consumer(0.0):
             if self._clock.wait(min(CONSUMER_POLL_S, until_s - self._clock.now())):
                 return
+
+    def _blocks(self) -> Iterator[tuple[int, Rows]]:
+        """Yield what goes on the wire, with the number of its first sample."""
+        first = 0
+        for rows in self._chunks():
+            yield from self._injection.blocks(rows, first)
+            first += len(rows)
 
     def _chunks(self) -> Iterator[Rows]:
         """Cut the section into chunks as they go on the wire, again and again in a loop."""
@@ -314,25 +384,3 @@ class Player:
             # the product in double precision, then the cast: what a reader of the file computes
             rows[:, column] = values * factor if channel.unit == "V" else values
         return rows
-
-    def _stage_marks(self) -> Iterator[tuple[float, ScoredStage]]:
-        """Yield the epochs with their onsets in samples since the start, in a loop for ever."""
-        if self._markers is None:
-            return
-        sfreq, section = self.recording.sfreq, self.section
-        inside = [
-            (stage.onset_s * sfreq - section.first, stage)
-            for stage in self.recording.stages
-            if section.first <= stage.onset_s * sfreq < section.stop
-        ]
-        passed = 0
-        while inside:
-            for onset, stage in inside:
-                yield passed + onset, stage
-            if not self.settings.loop:
-                return
-            passed += section.n_samples
-
-    def _mark(self, stage: ScoredStage, stamp_s: float) -> None:
-        if self._markers is not None:
-            self._markers.mark(stage.label, stamp_s)

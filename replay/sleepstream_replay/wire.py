@@ -7,7 +7,7 @@ This is the only module of the replay that knows pylsl, and it imports it when a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +70,13 @@ class Outlet(Protocol):
     def wait_for_consumer(self, timeout_s: float) -> bool:
         """Return whether somebody listens, at the latest after `timeout_s`."""
 
+    def close(self) -> None:
+        """Take the stream off the network; a second time does nothing."""
+
+
+OpenOutlet = Callable[[Description], Outlet]
+"""Puts a stream of that description on the network."""
+
 
 class Markers(Protocol):
     """Something that labels can be sent to."""
@@ -124,7 +131,7 @@ class LslOutlet:
         )
         _describe(info.desc(), description)
         flags = pylsl.transp_sync_blocking if blocking else pylsl.transp_default
-        self._outlet = pylsl.StreamOutlet(info, 0, int(buffer_s) + 1, flags)
+        self._outlet: Any = pylsl.StreamOutlet(info, 0, int(buffer_s) + 1, flags)
 
     def push(self, rows: Rows, stamps_s: Stamps) -> None:
         """Send samples, shape ``(n_samples, n_channels)``, with the time of each."""
@@ -141,8 +148,8 @@ class LslOutlet:
         return bool(self._outlet.have_consumers() or self._outlet.wait_for_consumers(timeout_s))
 
     def close(self) -> None:
-        """Take the stream off the network."""
-        del self._outlet
+        """Take the stream off the network; a second time does nothing."""
+        self._outlet = None  # the binding destroys it when nobody holds it any more
 
 
 @contextmanager
@@ -226,11 +233,14 @@ class MemoryOutlet:
         Label and stamp of each mark.
     consumer : bool
         Whether somebody listens.
+    closed : bool
+        Whether it has left the network.
     """
 
     chunks: list[tuple[Rows, Stamps]] = field(default_factory=list)
     marks: list[tuple[str, float]] = field(default_factory=list)
     consumer: bool = True
+    closed: bool = False
 
     def push(self, rows: Rows, stamps_s: Stamps) -> None:
         """Keep samples, shape ``(n_samples, n_channels)``, with the time of each."""
@@ -243,6 +253,32 @@ class MemoryOutlet:
     def wait_for_consumer(self, timeout_s: float) -> bool:  # noqa: ARG002
         """Return whether somebody listens, without waiting."""
         return self.consumer
+
+    def close(self) -> None:
+        """Leave the network."""
+        self.closed = True
+
+
+@dataclass
+class MemoryNetwork:
+    """The twin of a network: opens outlets in memory and remembers them.
+
+    Attributes
+    ----------
+    opened : list of tuple
+        Description and outlet of each stream, in the order in which they were opened.
+    consumer : bool
+        Whether somebody listens to new streams.
+    """
+
+    opened: list[tuple[Description, MemoryOutlet]] = field(default_factory=list)
+    consumer: bool = True
+
+    def open(self, description: Description) -> MemoryOutlet:
+        """Open an outlet: an `OpenOutlet`."""
+        outlet = MemoryOutlet(consumer=self.consumer)
+        self.opened.append((description, outlet))
+        return outlet
 
 
 @dataclass

@@ -203,21 +203,22 @@ def nights_table(nights: Iterable[NightSummary]) -> Table:
     """Return the list of nights, for `rich` to print."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("night", no_wrap=True, min_width=8)  # an id cut short could not be typed
-    table.add_column("bed")
+    table.add_column("bed", no_wrap=True, min_width=5)
     table.add_column("began (UTC)", no_wrap=True, min_width=16)
-    for heading in ("source", "channel"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("epochs", "hours", "TST (min)"):
-        table.add_column(heading, justify="right")
-    table.add_column("ended")
+    for heading in ("hours", "TST min"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    # one line for a night, so that a list of many can be read; --json has everything in full
+    for heading, share in (("source", 3), ("ended", 2)):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=share)
     for night in nights:
         source = f"{night.source} (synthetic)" if night.synthetic else night.source
-        began = night.started_utc[:16].replace("T", " ")
         table.add_row(
-            *(_text(x) for x in (night.id, night.bed, began, source, night.channel)),
-            str(night.n_epochs),
+            _text(night.id),
+            _text(night.bed),
+            night.started_utc[:16].replace("T", " "),
             f"{night.hours:.1f}",
             f"{night.tst_min:.1f}",
+            _text(f"{source}, {night.channel}"),
             _text(NOTHING if night.ended is None else night.ended),
         )
     return table

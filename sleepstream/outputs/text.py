@@ -201,7 +201,7 @@ def agreement_table(agreement: Agreement) -> RenderableType:
 
 def nights_table(nights: Iterable[NightSummary]) -> Table:
     """Return the list of nights, for `rich` to print."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
     table.add_column("night", no_wrap=True, min_width=8)  # an id cut short could not be typed
     table.add_column("bed", no_wrap=True, min_width=5)
     table.add_column("began (UTC)", no_wrap=True, min_width=16)

@@ -227,7 +227,7 @@ def stage_live(
             if not backlog and (estimate := bed.between(arrival)):
                 _announce([estimate], sinks, tell)
         silent_s = bed.clock() - heard_s
-        watch.look(bed, silent_s)
+        watch.look(bed, silent_s, tell)
         if duration_s and bed.epocher.n_samples >= duration_s * SFREQ:
             return f"{duration_s:g} s of signal, as asked for"
         if not backlog and silent_s > grace_s:
@@ -236,7 +236,7 @@ def stage_live(
 
 
 class LiveWatch:
-    """Tells a monitor how the stream is doing, as often as a person can see it.
+    """Watches whether samples come, and tells a monitor as often as a person can see it.
 
     Parameters
     ----------
@@ -253,20 +253,25 @@ class LiveWatch:
         self._health = health
         self._every_s = every_s
         self._next_s = 0.0
+        self._stalled = False
 
-    def look(self, bed: Bed, silent_s: float) -> None:
-        """Pass on the state of the stream, if it is time to."""
+    def look(self, bed: Bed, silent_s: float, tell: Callable[[Event], None]) -> None:
+        """Say when samples stop coming and when they come again; pass on the state, in time."""
+        stalled = silent_s > STALLED_S and bed.epocher.n_samples > 0
+        if stalled != self._stalled:
+            self._stalled = stalled
+            text = f"no sample for {STALLED_S:g} s" if stalled else "samples are coming again"
+            tell(Event("warning", bed.epocher.now_s, text))
         now = bed.clock()
-        if now < self._next_s:
-            return
-        self._next_s = now + self._every_s
-        self._tell(bed, silent_s, "stalled" if silent_s > STALLED_S else "live")
+        if now >= self._next_s:
+            self._next_s = now + self._every_s
+            self._pass_on(bed, silent_s, "stalled" if stalled else "live")
 
     def end(self, bed: Bed) -> None:
         """Pass on that the stream has ended."""
-        self._tell(bed, None, "ended")
+        self._pass_on(bed, None, "ended")
 
-    def _tell(self, bed: Bed, silent_s: float | None, state: StreamState) -> None:
+    def _pass_on(self, bed: Bed, silent_s: float | None, state: StreamState) -> None:
         timeline = bed.epocher.timeline
         started = bed.epocher.n_samples > 0
         self._monitor.stream(

@@ -159,6 +159,18 @@ def test_latency_counts_from_the_arrival_of_the_last_sample() -> None:
     assert [e.latency_ms for e in night.collected.final] == pytest.approx([7.0, 7.0])
 
 
+def test_a_stream_that_stalls_and_comes_back_is_told_of_both_ways() -> None:
+    nothing: list[Chunk | None] = [None] * 50  # five seconds
+    night = Night([*apart(chunks(10, 1)), *nothing, *apart(chunks(10, 1, start_s=15.0))])
+    night.run()
+    assert [e.text for e in night.events] == [
+        "no sample for 3 s",
+        "nothing came for 5.0 s",
+        "samples are coming again",
+        "no sample for 3 s",
+    ]
+
+
 def test_a_night_ends_after_the_duration_asked_for() -> None:
     night = Night(apart(chunks(300, 1)), duration_s=60.0)
     assert night.run() == "60 s of signal, as asked for"
@@ -173,7 +185,8 @@ def test_a_night_ends_when_somebody_says_so() -> None:
 def test_a_gap_is_an_event_and_what_it_left_is_unscorable() -> None:
     night = Night(apart(chunks(35, 1) + chunks(60, 1, start_s=65.0)))
     night.run()
-    assert [(e.kind, e.text) for e in night.events] == [("gap", "nothing came for 30.0 s")]
+    assert [e.text for e in night.events] == ["nothing came for 30.0 s", "no sample for 3 s"]
+    assert [e.kind for e in night.events] == ["gap", "warning"]
     assert [round(e.valid, 2) for e in night.collected.final] == [1.0, 0.17, 0.83, 1.0]
 
 

@@ -1,0 +1,165 @@
+"""What to do to an encoder's logits so that its probabilities can be taken at their word.
+
+In come logits and labels of held-out subjects, by source, out go a temperature and, where it holds
+up, a bias for each stage. The development recordings have no part in it.
+
+References
+----------
+Guo C, Pleiss G, Sun Y, Weinberger KQ. On calibration of modern neural networks. ICML 2017.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
+from torch.nn import functional as F
+
+from sleepstream.messages import N_STAGES, Float32Array
+
+SOURCE_MASS = {"synthetic": 0.5, "real": 0.3, "made_up": 0.2}
+"""How much each source counts. Only the first has true shares of all stages and many subjects."""
+
+TOLERANCE = 0.01
+"""By how much (nats) a bias may make any one source worse and still be taken."""
+
+N_BINS = 15
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Logits, shape (n, 5), and labels, shape (n,), of one held-out source."""
+
+    logits: torch.Tensor
+    labels: IntArray
+
+    def half(self, start: int) -> Source:
+        """Return every other epoch."""
+        return Source(self.logits[start::2], self.labels[start::2])
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A temperature and what is added to the logits before it (W, N1, N2, N3, REM)."""
+
+    temperature: float = 1.0
+    bias: tuple[float, ...] = (0.0,) * N_STAGES
+
+    def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return log probabilities, shape (n, 5)."""
+        return ((logits + torch.tensor(self.bias)) / self.temperature).log_softmax(1)
+
+
+def calibrate(sources: dict[str, Source], shares: Float32Array) -> Calibration:
+    """Return what makes the held-out labels likeliest.
+
+    A bias is taken only if, fitted on one half of the epochs, it makes the other half likelier
+    than the temperature alone does, and no source worse by more than `TOLERANCE`.
+
+    Parameters
+    ----------
+    sources : dict of Source
+        By the names in `SOURCE_MASS`.
+    shares : ndarray, shape (5,)
+        Shares of the stages in whole nights, to which the epochs are weighted.
+    """
+    fitted = {name: source.half(0) for name, source in sources.items()}
+    judged = {name: source.half(1) for name, source in sources.items()}
+    plain, biased = (_fit(fitted, shares, with_bias=b) for b in (False, True))
+    rise = {n: _loss(biased, s) - _loss(plain, s) for n, s in judged.items()}
+    overall = sum(SOURCE_MASS[name] * value for name, value in rise.items())
+    holds_up = overall < 0 and max(rise.values()) < TOLERANCE
+    print(f"a bias changes the held-out half by {rise}: {holds_up}", flush=True)
+    return _fit(sources, shares, with_bias=holds_up)
+
+
+def _fit(sources: dict[str, Source], shares: Float32Array, *, with_bias: bool) -> Calibration:
+    logits = torch.cat([source.logits for source in sources.values()])
+    labels = np.concatenate([source.labels for source in sources.values()])
+    weights = np.concatenate(
+        [
+            SOURCE_MASS[name] * balanced(source.labels, name == "real")
+            for name, source in sources.items()
+        ]
+    )
+    mass = np.bincount(labels, weights, minlength=N_STAGES)
+    weight = torch.from_numpy(weights * (shares / mass)[labels]).float()
+    target = torch.from_numpy(labels)
+    log_t, bias = torch.zeros(1, requires_grad=True), torch.zeros(N_STAGES, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_t, bias] if with_bias else [log_t], max_iter=200)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        losses = F.cross_entropy((logits + bias) / log_t.exp(), target, reduction="none")
+        loss = (weight * losses).sum() / weight.sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    centred = (bias - bias.mean()).tolist()
+    return Calibration(
+        # 0.0 +: no -0.0 in the description
+        round(log_t.exp().item(), 3),
+        tuple(0.0 + round(b, 3) for b in centred),
+    )
+
+
+def balanced(labels: IntArray, by_stage: bool) -> npt.NDArray[np.float64]:
+    """Return weights of sum 1, equal for each epoch or, if `by_stage`, for each stage."""
+    weight = (
+        1 / np.bincount(labels, minlength=N_STAGES)[labels] if by_stage else np.ones(len(labels))
+    )
+    return np.asarray(weight / weight.sum())
+
+
+def _loss(calibration: Calibration, source: Source) -> float:
+    losses = F.nll_loss(calibration.log_probs(source.logits), torch.from_numpy(source.labels))
+    return float(losses)
+
+
+def expected_calibration_error(probs: Float32Array, labels: IntArray) -> float:
+    """Return the mean distance of confidence and accuracy over `N_BINS` bins of confidence."""
+    confidence = probs.max(axis=1)
+    right = (probs.argmax(axis=1) == labels).astype(float)
+    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
+    gap = np.bincount(bins, confidence - right, minlength=N_BINS)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def figures(probs: Float32Array, labels: IntArray) -> dict[str, float | str]:
+    """Return how well probabilities, shape (n, 5), fit the labels, shape (n,)."""
+    said = probs.argmax(axis=1)
+    found = {
+        "accuracy": accuracy_score(labels, said),
+        "kappa": cohen_kappa_score(labels, said),
+        "macro_f1": f1_score(labels, said, average="macro"),
+        "confidence": probs.max(axis=1).mean(),
+        "ece": expected_calibration_error(probs, labels),
+        "log_loss": -np.log(probs[np.arange(len(labels)), labels] + 1e-9).mean(),
+    }
+    rounded: dict[str, float | str] = {n: round(float(v), 3) for n, v in found.items()}
+    return rounded | {
+        "stage_errors": stage_errors(probs, labels),
+        "selective": selective_accuracy(probs, labels),
+    }
+
+
+def stage_errors(probs: Float32Array, labels: IntArray) -> str:
+    """Return the calibration error of each stage's probability, one against the rest."""
+    out = []
+    for stage in range(N_STAGES):
+        bins = np.minimum((probs[:, stage] * N_BINS).astype(int), N_BINS - 1)
+        gap = np.bincount(bins, probs[:, stage] - (labels == stage), minlength=N_BINS)
+        out.append(float(np.abs(gap).sum() / len(labels)))
+    return " ".join(f"{error:.3f}" for error in out)
+
+
+def selective_accuracy(probs: Float32Array, labels: IntArray) -> str:
+    """Return the accuracy among the surest 25, 50, 75 and 100 % of the epochs."""
+    right = (probs.argmax(axis=1) == labels)[np.argsort(-probs.max(axis=1), kind="stable")]
+    return " ".join(f"{right[: round(c * len(right))].mean():.2f}" for c in (0.25, 0.5, 0.75, 1.0))

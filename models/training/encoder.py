@@ -45,7 +45,13 @@ from sleepstream.stager.device import single_thread
 from sleepstream.stager.encoder import ARCHITECTURES, LIMIT
 
 BATCH = (32, 6, 16, 8)
-"""Of each batch: synthetic, real, edited, made-up nights."""
+LATE_BATCH = (34, 14, 11, 3)
+LATE = 0.4
+"""Of each batch, up to that share of the budget and after it: synthetic, real, edited, made up.
+
+Made-up nights teach the rhythms soon, but they have little W, and W that looks like REM in a real
+recording needs real windows.
+"""
 
 N_STRANGE = 2
 """Of each batch: signals that are no EEG, of which every stage is as likely as another."""
@@ -190,7 +196,7 @@ def fit(
         rng = np.random.default_rng((args.seed, progress.step))
         torch.manual_seed(args.seed * 1_000_003 + progress.step)
         network.train()
-        x, target = batch(train, BATCH, rng)
+        x, target = batch(train, BATCH if done < LATE else LATE_BATCH, rng)
         unknown = torch.from_numpy(strange(N_STRANGE, rng))[:, None]
         target = torch.cat((target, torch.full((N_STRANGE, N_STAGES), 1 / N_STAGES)))
         loss = F.cross_entropy(network(torch.cat((x, unknown))), target)

@@ -68,7 +68,7 @@ class _Failure(click.ClickException):
         click.echo(self.format_message(), err=file is None, file=file)
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--synthetic",

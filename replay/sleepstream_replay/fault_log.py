@@ -16,7 +16,7 @@ from sleepstream_replay.faults import Disconnect, SecondStream
 from sleepstream_replay.injection import Effect, Injection, Span
 
 
-class Injected(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Injected(Struct, frozen=True, kw_only=True):
     """What was done to a stretch of samples.
 
     Samples are counted from 0, the first that was played, and sample *i* is the same one however

@@ -418,6 +418,14 @@ def test_the_log_can_be_read_back(tmp_path):
     assert read_fault_log(path) == injected
 
 
+def test_the_line_of_the_log_in_the_documentation_can_be_read(tmp_path):
+    (line,) = re.findall(r"```json\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "log.jsonl"
+    path.write_text(line, encoding="utf-8")
+    (record,) = read_fault_log(path)
+    assert (record.kind, record.effect, record.last) == ("silence", "left out", 30999)
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "code", "words"),
     [

@@ -29,6 +29,7 @@ WHOLE_UP_TO_BYTES = 1 << 30
 """Up to this size the samples are read at once. MNE interpolates the slower channels of a file with
 several rates, and gives other values at the seams when it is asked for pieces."""
 
+_RATE_PER_CHANNEL = (".edf", ".bdf")
 _VOLTAGE_TYPES = frozenset({"eeg", "eog", "emg", "ecg", "bio", "seeg", "ecog", "dbs"})
 _VOLTAGE_UNITS = frozenset({"v", "mv", "uv", "µv", "μv", "nv"})
 
@@ -199,6 +200,8 @@ def read_recording(path: Path, channels: tuple[str, ...] = ()) -> Recording:
         When there is no such file, MNE cannot read it, or it has no such channel.
     """
     raw = _open(path)
+    if channels and path.suffix.lower() in _RATE_PER_CHANNEL:
+        raw = _at_their_own_rate(path, raw, channels)
     orig_units = getattr(raw, "_orig_units", None) or {}
     kinds = raw.get_channel_types()
     described = tuple(
@@ -218,7 +221,18 @@ def read_recording(path: Path, channels: tuple[str, ...] = ()) -> Recording:
     return replace(picked, read=_reader(raw, rows))
 
 
-def _open(path: Path) -> Any:
+def _at_their_own_rate(path: Path, raw: Any, channels: tuple[str, ...]) -> Any:
+    """Open a file without the channels that are not played.
+
+    MNE brings all open channels to the highest rate among them, with a filter that looks ahead.
+    """
+    names = {raw.ch_names[_row(raw.ch_names, label)] for label in channels}
+    part = _open(path, include=sorted(names))
+    # labels that stand twice were renamed when the file was opened, and are not found again
+    return part if set(part.ch_names) == names else raw
+
+
+def _open(path: Path, **options: Any) -> Any:
     if not path.exists():
         raise ReplayError(
             f"Sought the recording {path}.", "no such file", "Check the path; see `ls`."
@@ -228,7 +242,7 @@ def _open(path: Path) -> Any:
 
     try:
         with mne.use_log_level("ERROR"):
-            return mne.io.read_raw(path, preload=False)
+            return mne.io.read_raw(path, preload=False, **options)
     except (*_UNREADABLE, MatReadError) as error:
         raise ReplayError(
             f"Sought a recording that MNE can read in {path}.",

@@ -151,3 +151,11 @@ def test_the_development_night_has_822_scored_epochs():
     assert recording.labels == ("EEG C3-A2",)
     assert len(recording.stages) == 822
     assert recording.n_samples == 822 * 3000
+
+
+def test_a_channel_that_is_played_alone_keeps_its_own_rate(tmp_path):
+    path = tmp_path / "mixed.edf"
+    edfio.Edf([signal("EEG C4-M1", "uV", sfreq=100), signal("ECG", "mV", sfreq=250)]).write(path)
+    assert read_recording(path).sfreq == 250
+    alone = read_recording(path, ("eeg c4-m1",))
+    assert (alone.sfreq, alone.labels, alone.n_samples) == (100, ("EEG C4-M1",), 12000)

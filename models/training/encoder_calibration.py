@@ -1,7 +1,7 @@
 """What to do to an encoder's logits so that its probabilities can be taken at their word.
 
-In come logits and labels of held-out subjects, by source, out go a temperature and, where it holds
-up, a bias for each stage. The development recordings have no part in it.
+In come logits and labels of held-out subjects, by source, out go a temperature and as much of a
+bias for each stage as holds up. The development recordings have no part in it.
 
 References
 ----------
@@ -24,9 +24,11 @@ SOURCE_MASS = {"synthetic": 0.5, "real": 0.3, "made_up": 0.2}
 """How much each source counts. Only the first has true shares of all stages and many subjects."""
 
 TOLERANCE = 0.01
-"""By how much (nats) a bias may make any one source worse and still be taken."""
+"""By how much (nats) a bias may make any one source worse."""
 
 N_BINS = 15
+
+NO_BIAS = (0.0,) * N_STAGES
 
 IntArray = npt.NDArray[np.int64]
 
@@ -48,7 +50,7 @@ class Calibration:
     """A temperature and what is added to the logits before it (W, N1, N2, N3, REM)."""
 
     temperature: float = 1.0
-    bias: tuple[float, ...] = (0.0,) * N_STAGES
+    bias: tuple[float, ...] = NO_BIAS
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
         """Return log probabilities, shape (n, 5)."""
@@ -56,10 +58,11 @@ class Calibration:
 
 
 def calibrate(sources: dict[str, Source], shares: Float32Array) -> Calibration:
-    """Return what makes the held-out labels likeliest.
+    """Return what makes the held-out labels likeliest, and no source's much less likely.
 
-    A bias is taken only if, fitted on one half of the epochs, it makes the other half likelier
-    than the temperature alone does, and no source worse by more than `TOLERANCE`.
+    A bias for each stage is fitted on one half of the epochs. Of it as much is taken as makes the
+    other half likeliest, among the parts that make no single source worse than the temperature
+    alone does by more than `TOLERANCE`. That may be nothing.
 
     Parameters
     ----------
@@ -70,15 +73,28 @@ def calibrate(sources: dict[str, Source], shares: Float32Array) -> Calibration:
     """
     fitted = {name: source.half(0) for name, source in sources.items()}
     judged = {name: source.half(1) for name, source in sources.items()}
-    plain, biased = (_fit(fitted, shares, with_bias=b) for b in (False, True))
-    rise = {n: _loss(biased, s) - _loss(plain, s) for n, s in judged.items()}
-    overall = sum(SOURCE_MASS[name] * value for name, value in rise.items())
-    holds_up = overall < 0 and max(rise.values()) < TOLERANCE
-    print(f"a bias changes the held-out half by {rise}: {holds_up}", flush=True)
-    return _fit(sources, shares, with_bias=holds_up)
+    plain = fit(fitted, shares, NO_BIAS)
+    whole = fit(fitted, shares, None).bias
+    best, taken = 0.0, 0.0
+    for part in np.linspace(0.1, 1.0, 10):
+        some = fit(fitted, shares, scaled(whole, part))
+        rise = {name: _loss(some, s) - _loss(plain, s) for name, s in judged.items()}
+        overall = sum(SOURCE_MASS[name] * value for name, value in rise.items())
+        print(f"{part:.1f} of the bias changes the other half by {rise}", flush=True)
+        if overall < best and max(rise.values()) < TOLERANCE:
+            best, taken = overall, float(part)
+    return fit(sources, shares, scaled(fit(sources, shares, None).bias, taken))
 
 
-def _fit(sources: dict[str, Source], shares: Float32Array, *, with_bias: bool) -> Calibration:
+def scaled(bias: tuple[float, ...], part: float) -> tuple[float, ...]:
+    """Return a part of a bias."""
+    return tuple(round(part * b, 3) for b in bias)
+
+
+def fit(
+    sources: dict[str, Source], shares: Float32Array, given: tuple[float, ...] | None
+) -> Calibration:
+    """Fit the temperature to a given bias, or both."""
     logits = torch.cat([source.logits for source in sources.values()])
     labels = np.concatenate([source.labels for source in sources.values()])
     weights = np.concatenate(
@@ -90,8 +106,10 @@ def _fit(sources: dict[str, Source], shares: Float32Array, *, with_bias: bool) -
     mass = np.bincount(labels, weights, minlength=N_STAGES)
     weight = torch.from_numpy(weights * (shares / mass)[labels]).float()
     target = torch.from_numpy(labels)
-    log_t, bias = torch.zeros(1, requires_grad=True), torch.zeros(N_STAGES, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_t, bias] if with_bias else [log_t], max_iter=200)
+    log_t = torch.zeros(1, requires_grad=True)
+    bias = torch.tensor(given or NO_BIAS, requires_grad=given is None)
+    free = [log_t, bias] if given is None else [log_t]
+    optimizer = torch.optim.LBFGS(free, max_iter=200)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
@@ -101,7 +119,7 @@ def _fit(sources: dict[str, Source], shares: Float32Array, *, with_bias: bool) -
         return loss
 
     optimizer.step(closure)
-    centred = (bias - bias.mean()).tolist()
+    centred = (bias - bias.mean()).tolist() if given is None else given
     return Calibration(
         # 0.0 +: no -0.0 in the description
         round(log_t.exp().item(), 3),

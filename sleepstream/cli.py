@@ -137,7 +137,13 @@ cli.add_command(replay)
 
 
 @cli.command()
-@click.option("--wait", default=2.0, show_default=True, help="Seconds to listen.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(0.1, 60),
+    default=2.0,
+    show_default=True,
+    help="Seconds to listen.",
+)
 @JSON
 @click.pass_context
 def streams(context: click.Context, wait: float, as_json: bool) -> None:

@@ -32,7 +32,7 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True):
     """Which stream, which of its channels, and how long to wait for it."""
 
     lsl_stream: Annotated[
-        str,
+        Annotated[str, Meta(min_length=1)],
         _doc("LSL stream: a name, type or source_id, or properties: name=EEG,host=lab-2"),
     ] = "EEG"
     channel: Annotated[

@@ -94,6 +94,22 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Surplus:
+    """Samples that came late or twice: their places in time were past, so they were left out.
+
+    Attributes
+    ----------
+    start_s : float
+        Sender's time of the first of them.
+    n_samples : int
+        How many there were.
+    """
+
+    start_s: float
+    n_samples: int
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """How far the signal of one epoch can be trusted.
 

@@ -22,7 +22,9 @@ from sleepstream.messages import (
     Epoch,
     Event,
     Float32Array,
+    Gap,
     StageEstimate,
+    Surplus,
 )
 from sleepstream.outputs.dashboard import StreamHealth, StreamState
 from sleepstream.outputs.sink import Sink
@@ -36,6 +38,9 @@ PIECE_S = 5.0
 
 DRAIN_PIECES = 2000
 """Pieces taken in one go, so that a sender without pacing cannot keep us from staging."""
+
+GAP_BURST, GAP_EVERY_S = 20.0, 10.0
+"""So many gaps are listed in a row, and after that one in so many seconds of signal."""
 
 STALLED_S = 3.0
 """Seconds without a sample after which the stream counts as stalled."""
@@ -106,6 +111,9 @@ class Bed:
         self.epocher = epocher
         self.stager = stager
         self.n_gaps = 0
+        self._n_unlisted = 0
+        self._listable = GAP_BURST
+        self._listed_s = 0.0
         self.clock = clock
         self._step = round(provisional_s * SFREQ)
         self._last = 0  # where on the 100 Hz grid the last provisional estimate was due
@@ -113,9 +121,9 @@ class Bed:
     def stage(self, arrival: Arrival) -> Iterator[StageEstimate | Event]:
         """Take a chunk; yield the final estimates that it completes, and the gaps in it."""
         for epoch in self.epocher.push(arrival.chunk):
-            yield from self._gaps()
+            yield from self._notes()
             yield self._timed(self.stager.step(epoch), arrival)
-        yield from self._gaps()
+        yield from self._notes()
 
     def between(self, arrival: Arrival) -> StageEstimate | None:
         """Return a provisional estimate if one is due after `arrival`.
@@ -134,16 +142,42 @@ class Bed:
     def _timed(self, estimate: StageEstimate, arrival: Arrival) -> StageEstimate:
         return replace(estimate, latency_ms=1000.0 * (self.clock() - arrival.at_s))
 
-    def _gaps(self) -> Iterator[Event]:
-        for gap in self.epocher.take_gaps():
+    def _notes(self) -> Iterator[Event]:
+        for note in self.epocher.take_notes():
+            if isinstance(note, str):
+                yield Event("warning", self.epocher.now_s, note)
+                continue
             self.n_gaps += 1
-            length_s = gap.end_s - gap.start_s
-            text = (
-                f"nothing came for {length_s:.1f} s"
-                if length_s > 0
-                else f"the sender's clock jumped back by {-length_s:.1f} s"
-            )
-            yield Event("gap", gap.start_s, text)
+            if not self._may_list():
+                self._n_unlisted += 1
+                continue
+            text = _in_words(note, self.epocher.timeline.sfreq)
+            if self._n_unlisted:
+                text += f" (and {self._n_unlisted} more like it before)"
+                self._n_unlisted = 0
+            yield Event("gap", note.start_s, text)
+
+    def _may_list(self) -> bool:
+        """Return whether one more gap is listed: a burst of them, then one each ten seconds.
+
+        A sender whose stamps are nonsense would otherwise fill the record with them.
+        """
+        now = self.epocher.n_samples / SFREQ
+        self._listable = min(GAP_BURST, self._listable + (now - self._listed_s) / GAP_EVERY_S)
+        self._listed_s = now
+        if self._listable < 1.0:
+            return False
+        self._listable -= 1.0
+        return True
+
+
+def _in_words(note: Gap | Surplus, sfreq: float) -> str:
+    if isinstance(note, Surplus):
+        return f"{note.n_samples / sfreq:.1f} s of samples came late or twice and were left out"
+    length_s = note.end_s - note.start_s
+    if length_s < 0:
+        return f"the sender's clock jumped back by {-length_s:.1f} s"
+    return f"nothing came for {length_s:.1f} s"
 
 
 def stage_recording(

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sleepstream import config
+from sleepstream.errors import ModelError
 
 
 def streams(wait_s: float, *, as_json: bool) -> int:
@@ -116,6 +117,13 @@ def import_model(path: Path, name: str | None, *, as_json: bool) -> int:
     from sleepstream.stager import weights  # noqa: PLC0415
     from sleepstream.stager.imports import import_checkpoint  # noqa: PLC0415
 
+    wanted = name or path.name.split(".")[0]
+    if any(model.name == wanted for model in weights.available()):
+        raise ModelError(
+            f"a new name for the imported model, not {wanted!r}",
+            "a model of that name, which the import would hide",
+            "choose another one with --name, or remove the old one first",
+        )
     model = import_checkpoint(path, name, weights.user_folder())
     if as_json:
         return _json(_model(model))

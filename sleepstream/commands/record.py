@@ -6,6 +6,7 @@ loudly once, and written as soon as it can be; what is left at the very end goes
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import Callable
@@ -115,6 +116,12 @@ class Record:
                 self._put(self._waiting[0])
                 self._waiting.popleft()
         except StoreError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):
+                # no disk will ever take this one, and it must not keep the others waiting
+                self._warn(f"one entry cannot be recorded and is left out: {error.found}")
+                self._waiting.popleft()
+                self._write()
+                return
             if self._trouble is None:
                 self._warn(f"NOT ON DISK, kept in memory, staging goes on: {error.found}")
             self._trouble = error

@@ -13,7 +13,7 @@ from rich.console import Console
 from sleepstream.commands.record import Record
 from sleepstream.commands.setup import console, load_stager, stop_on_signals
 from sleepstream.config import Settings
-from sleepstream.errors import SettingsError
+from sleepstream.errors import SettingsError, StreamError
 from sleepstream.hypnogram import Hypnogram
 from sleepstream.lsl_quiet import quiet_liblsl
 from sleepstream.messages import Event, StageEstimate
@@ -31,7 +31,13 @@ from sleepstream.outputs.text import (
 from sleepstream.pipeline import Bed, LiveWatch, stage_live
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage, choose
-from sleepstream.sources.lsl import LslSource, Query, StreamDescription, find
+from sleepstream.sources.lsl import (
+    LslSource,
+    Query,
+    StreamDescription,
+    find,
+    look_around,
+)
 from sleepstream.stager.stager import Stager
 from sleepstream.store.nights import NightStore
 
@@ -200,6 +206,21 @@ def _check_picture(path: str) -> None:
 def _outlets(
     settings: Settings, about: StreamDescription, montage: Montage, stager: Stager
 ) -> StageOutlets:
+    """Open the bed's outlets.
+
+    Raises
+    ------
+    StreamError
+        Another sleepstream announces stages for a bed of that name: receivers could not tell the
+        two apart.
+    """
+    bed = settings.night.bed
+    if twin := Query.parse(f"source_id=sleepstream-{bed}-stage").among(look_around()):
+        raise StreamError(
+            f"the name {bed!r} for this bed alone",
+            f"a sleepstream on {twin[0].host} that sends stages under that name",
+            "give this bed another name with --bed, or send nothing: --no-lsl-out",
+        )
     return StageOutlets(
         settings.night.bed,
         source=about.name,

@@ -18,7 +18,7 @@ from sleepstream.commands.setup import console, load_stager
 from sleepstream.config import Settings
 from sleepstream.errors import SettingsError, StoreError
 from sleepstream.hypnogram import Hypnogram, agreement
-from sleepstream.messages import STAGES, Event, StageEstimate, stage_name
+from sleepstream.messages import EPOCH_S, STAGES, Event, StageEstimate, stage_name
 from sleepstream.outputs.sink import Collected
 from sleepstream.outputs.text import NightReport, json_line, summary_table
 from sleepstream.pipeline import Bed, stage_recording
@@ -66,6 +66,8 @@ def score(settings: Settings, path: Path, *, store: bool, out: Path | None, as_j
     recording = Recording(path)
     collected = Collected()
     report = _stage(settings, recording, collected, say, store=store)
+    if not collected.estimates:
+        say.print(f"no epoch of {EPOCH_S:g} s is whole in {recording.duration_s:.1f} s of signal")
     if out:
         _write(collected.estimates, out)
         say.print(f"{len(collected.estimates)} estimates written to {out}")
@@ -84,8 +86,8 @@ def _stage(
     """Stage the recording from beginning to end."""
     wanted = settings.stream
     montage = choose(recording.labels, recording.units, wanted.channel, wanted.units)
-    if montage.note:
-        say.print(montage.note)
+    for note in filter(None, (montage.note, recording.note)):
+        say.print(note)
     recording = recording.only(montage.picks)  # at its own rate, if the file has several
     montage = choose(recording.labels, recording.units, montage.label, wanted.units)
     stager = load_stager(settings, say)

@@ -12,7 +12,16 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from sleepstream.messages import EPOCH_N_SAMPLES, SFREQ, Chunk, Epoch, Float32Array, Gap, frozen
+from sleepstream.messages import (
+    EPOCH_N_SAMPLES,
+    SFREQ,
+    Chunk,
+    Epoch,
+    Float32Array,
+    Gap,
+    Surplus,
+    frozen,
+)
 from sleepstream.signal import quality
 from sleepstream.signal.filters import HighPass, Resampler
 from sleepstream.signal.montage import Montage
@@ -45,8 +54,10 @@ class Epocher:
         self._ring = Ring(2, RING_N_SAMPLES)
         self._last_uv = 0.0  # held where a sample is missing
         self._n_epochs = 0
+        self._settled = False  # whether the filters have begun with a real sample
         self._unit_checked = False
-        self._gaps: list[Gap] = []
+        self._unit_warned = False
+        self._notes: list[Gap | Surplus | str] = []
 
     @property
     def delay_s(self) -> float:
@@ -69,10 +80,10 @@ class Epocher:
         rows, _ = self._ring.read(max(0, end - EPOCH_N_SAMPLES), end)
         return np.asarray(rows[_CONDITIONED], np.float32)
 
-    def take_gaps(self) -> list[Gap]:
-        """Return the gaps found since the last call."""
-        gaps, self._gaps = self._gaps, []
-        return gaps
+    def take_notes(self) -> list[Gap | Surplus | str]:
+        """Return what was found since the last call: gaps, surplus samples, warnings."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def push(self, chunk: Chunk) -> Iterator[Epoch]:
         """Take the next samples and yield the epochs that they complete.
@@ -90,15 +101,13 @@ class Epocher:
         Raises
         ------
         UnitError
-            The first epoch's amplitude contradicts the declared unit.
-        StreamError
-            A time stamp is not a number.
+            The amplitude contradicts the declared unit.
         """
         for item in self.timeline.place(chunk):
-            if isinstance(item, Gap):
-                self._gaps.append(item)
-            else:
+            if isinstance(item, Run):
                 yield from self._push_run(item)
+            else:
+                self._notes.append(item)
 
     def window(self) -> Epoch | None:
         """Return the thirty seconds that end now as a provisional epoch.
@@ -115,16 +124,33 @@ class Epocher:
 
     def _push_run(self, run: Run) -> Iterator[Epoch]:
         derived = self.montage.derive(run.data)
+        derived[~(np.abs(derived) < quality.ABSURD_UV)] = np.nan
+        start = run.start
         if run.fresh:
-            real = derived[np.isfinite(derived)]
-            self._last_uv = float(real[0]) if real.size else 0.0
-            self._resampler.begin(run.start, self._last_uv)
-            self._high_pass.begin(self._last_uv)
+            self._settled = False
+            self._begin(start, 0.0)
+        if not self._settled:
+            # Filters settle on the first real sample of a run, wherever the run was cut.
+            n = int(np.argmax(np.isfinite(derived))) if np.isfinite(derived).any() else derived.size
+            yield from self._filter(start, derived[:n])
+            start, derived = start + n, derived[n:]
+            if derived.size:
+                self._settled = True
+                self._begin(start, float(derived[0]))
+        yield from self._filter(start, derived)
+
+    def _begin(self, start: int, value: float) -> None:
+        self._last_uv = value
+        self._resampler.begin(start, value)
+        self._high_pass.begin(value)
+
+    def _filter(self, start_in: int, derived: Float32Array) -> Iterator[Epoch]:
+        if not derived.size:
+            return
         filled, real_in = fill_missing(derived, self._last_uv)
-        if filled.size:
-            self._last_uv = float(filled[-1])
+        self._last_uv = float(filled[-1])
         start, raw = self._resampler.push(filled)
-        real_out = real_in[self._resampler.inputs_of(start, raw.size) - run.start]
+        real_out = real_in[self._resampler.inputs_of(start, raw.size) - start_in]
         rows = np.stack((raw, self._high_pass.push(raw)))
         yield from self._write(start, rows, real_out)
 
@@ -148,10 +174,8 @@ class Epocher:
         valid = float(real.mean())
         conditioned = np.where(real, rows[_CONDITIONED], np.float32(0.0))
         verdict = quality.judge(rows[_RAW], conditioned, real)
-        scorable = valid >= self._min_valid
-        if final and scorable and not self._unit_checked:
-            quality.check_unit(conditioned, self.montage.unit)
-            self._unit_checked = True
+        if final and valid >= self._min_valid and not self._unit_checked:
+            self._check_unit(conditioned)
         return Epoch(
             index=index,
             onset_s=self._time_of(end - EPOCH_N_SAMPLES),
@@ -159,9 +183,17 @@ class Epocher:
             data=frozen(conditioned[np.newaxis]),
             valid=valid,
             quality=verdict,
-            scorable=scorable,
+            scorable=valid >= self._min_valid and not quality.is_dead(rows[_RAW], real),
             final=final,
         )
+
+    def _check_unit(self, conditioned: Float32Array) -> None:
+        """Check until an epoch settles the matter; a doubt is told once."""
+        doubt = quality.check_unit(conditioned, self.montage.unit)
+        self._unit_checked = doubt == ""
+        if doubt and not self._unit_warned:
+            self._unit_warned = True
+            self._notes.append(doubt)
 
     def _time_of(self, place: int) -> float:
         """Return the sender's time of a place on the 100 Hz grid."""

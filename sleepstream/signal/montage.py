@@ -84,12 +84,13 @@ class Montage:
         ndarray of float32, shape (n_samples,)
             The derivation; NaN where any channel it needs is NaN.
         """
-        derived = data[0]
-        if self.references == 1:
-            derived = data[0] - data[1]
-        elif self.references == 2:
-            derived = data[0] - (data[1] + data[2]) * np.float32(0.5)
-        return np.asarray(derived, np.float32)
+        derived: Float32Array = data[0].copy()
+        with np.errstate(over="ignore", invalid="ignore"):  # absurd values become missing ones
+            if self.references == 1:
+                derived -= data[1]
+            elif self.references == 2:
+                derived -= (data[1] + data[2]) * np.float32(0.5)
+        return derived
 
 
 def choose(

@@ -22,11 +22,19 @@ LARGE_UV = 500.0
 STUCK_FRACTION = 0.25
 """A second in which this share of the samples sits on one extreme value is saturated."""
 
+ABSURD_UV = 1e12
+"""No number in any unit for any electrode is as large; such a value is a missing one."""
+
+MAX_DEAD = 0.5
+"""An epoch of which a larger share is flat or saturated is unscorable."""
+
 PLAUSIBLE_UV = (0.3, 3000.0)
 """Robust amplitude (scaled median absolute deviation) that some recorder on some head may give."""
 
 CERTAIN_UV = (3.0, 300.0)
 """Robust amplitude that sleep EEG certainly has; used to say which unit would explain it."""
+
+_SECOND = int(SFREQ)  # verdicts are given second by second
 
 UNITS = {"V": 1e6, "mV": 1e3, "uV": 1.0, "nV": 1e-3}
 """Microvolts in one of each unit."""
@@ -47,16 +55,9 @@ def judge(raw: Float32Array, conditioned: Float32Array, real: npt.NDArray[np.boo
     Quality
         Score 0 to 1 and its reasons.
     """
-    n = int(SFREQ)  # verdicts are given second by second, on seconds that are all there
-    whole = real.reshape(-1, n).all(axis=1)
-    raw_s = raw.reshape(-1, n)
-    flat = whole & (np.ptp(raw_s, axis=1) < FLAT_UV)
-    on_extreme = np.maximum(
-        (raw_s == raw_s.max(axis=1, keepdims=True)).mean(axis=1),
-        (raw_s == raw_s.min(axis=1, keepdims=True)).mean(axis=1),
-    )
-    stuck = whole & ~flat & (on_extreme > STUCK_FRACTION)
-    peak = np.abs(conditioned).reshape(-1, n).max(axis=1)
+    flat, stuck = _dead_seconds(raw, real)
+    whole = real.reshape(-1, _SECOND).all(axis=1)
+    peak = np.abs(conditioned).reshape(-1, _SECOND).max(axis=1)
     large = whole & ~flat & ~stuck & (peak > LARGE_UV)
 
     reasons = []
@@ -74,35 +75,80 @@ def judge(raw: Float32Array, conditioned: Float32Array, real: npt.NDArray[np.boo
     return Quality(max(0.0, float(real.mean() - bad.mean())), tuple(reasons))
 
 
+def is_dead(raw: Float32Array, real: npt.NDArray[np.bool_]) -> bool:
+    """Return whether more of an epoch is flat or saturated than can be staged.
+
+    Parameters
+    ----------
+    raw : ndarray of float32, shape (n_samples,)
+        The derivation in microvolts at 100 Hz, before the high-pass.
+    real : ndarray of bool, shape (n_samples,)
+        Which samples are not missing.
+    """
+    flat, stuck = _dead_seconds(raw, real)
+    return bool((flat | stuck).mean() > MAX_DEAD)
+
+
+def _dead_seconds(
+    raw: Float32Array, real: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which seconds, of those that are all there, are flat and which are saturated."""
+    whole = real.reshape(-1, _SECOND).all(axis=1)
+    raw_s = raw.reshape(-1, _SECOND)
+    flat = whole & (np.ptp(raw_s, axis=1) < FLAT_UV)
+    on_extreme = np.maximum(
+        (raw_s == raw_s.max(axis=1, keepdims=True)).mean(axis=1),
+        (raw_s == raw_s.min(axis=1, keepdims=True)).mean(axis=1),
+    )
+    return flat, whole & ~flat & (on_extreme > STUCK_FRACTION)
+
+
 def robust_amplitude(samples: Float32Array) -> float:
     """Return 1.4826 times the median absolute deviation, in the unit of `samples`."""
     return float(1.4826 * np.median(np.abs(samples - np.median(samples))))
 
 
-def check_unit(conditioned: Float32Array, unit: str) -> None:
-    """Refuse a signal whose amplitude says that its unit is not the declared one.
+def check_unit(conditioned: Float32Array, unit: str) -> str | None:
+    """Hold the amplitude of a signal against the unit in which it was declared.
 
     Parameters
     ----------
     conditioned : ndarray of float32
         High-passed signal, believed to be in microvolts.
     unit : str
-        The unit it was declared in (or assumed), for the message.
+        The unit it was declared in (or assumed).
+
+    Returns
+    -------
+    str or None
+        None where the amplitude tells nothing yet (nothing moves). Otherwise a warning where the
+        numbers look like another unit but may as well come from electrodes that are not on yet;
+        an empty string where all is well.
 
     Raises
     ------
     UnitError
-        The amplitude cannot be EEG in that unit, but would be in another.
+        Volts were taken for microvolts or the other way round: no electrode does that.
     """
     amplitude = robust_amplitude(conditioned)
-    if amplitude == 0 or PLAUSIBLE_UV[0] <= amplitude <= PLAUSIBLE_UV[1]:
-        return
+    if amplitude == 0:
+        return None
+    if PLAUSIBLE_UV[0] <= amplitude <= PLAUSIBLE_UV[1]:
+        return ""
     declared = UNITS.get(unit, 1.0)
     for other, scale in UNITS.items():
-        if CERTAIN_UV[0] <= amplitude / declared * scale <= CERTAIN_UV[1]:
+        as_other = amplitude / declared * scale
+        if not CERTAIN_UV[0] <= as_other <= CERTAIN_UV[1]:
+            continue
+        found = (
+            f"a typical amplitude of {amplitude:.3g} µV, which would be {as_other:.3g} µV if the "
+            f"numbers were in {other}"
+        )
+        if max(declared / scale, scale / declared) > 1e3:
             raise UnitError(
                 f"EEG of about 10 to 100 µV in the declared unit, {unit}",
-                f"a typical amplitude of {amplitude:.3g} µV, which would be "
-                f"{amplitude / declared * scale:.3g} µV if the numbers were in {other}",
+                found,
                 f"mend the unit at the sender, or tell us the true one: --units {other}",
             )
+        return f"{found}; if the electrodes are on, say --units {other}"
+    return None

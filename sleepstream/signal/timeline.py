@@ -5,9 +5,11 @@ nominal rate, and the gaps between them. Downstream nobody looks at a time stamp
 number on the grid *is* its time.
 
 Stamps jitter by some milliseconds, senders run a little faster or slower than they say, samples get
-lost, and clocks jump. The stamps are therefore smoothed by a slow first-order loop, and the grid
-follows the smoothed time: where the sender falls behind by a sample, one missing sample is put in;
-where it runs ahead, one is left out. A deviation of more than `GAP_S` is not jitter but a gap.
+lost, come late or twice, and clocks jump. The stamps are therefore smoothed by a slow first-order
+loop, and the grid follows the smoothed time: where the sender falls behind by a sample, one missing
+sample is put in; where it runs ahead, one is left out. A deviation of more than `GAP_S` is not
+jitter but a gap. A step back of up to `LATE_S` is samples whose time is past: they are left out
+until the stamps have caught up. A larger one, or one that lasts, is a clock that was set.
 
 Everything here is a recursion over single samples, so it does not matter how they were cut.
 """
@@ -21,11 +23,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from sleepstream.errors import StreamError
-from sleepstream.messages import Chunk, Float32Array, Float64Array, Gap
+from sleepstream.messages import Chunk, Float32Array, Float64Array, Gap, Surplus
 
 GAP_S = 0.5
 """A stamp further than this from where it was due is a gap or a jump, not jitter."""
+
+BACK_S = 0.25
+"""A stamp this much before it was due belongs to samples that came late or twice."""
+
+LATE_S = 30.0
+"""A step back of more than this is a clock that was set."""
+
+LAST_STAMP_S = 1e12
+"""No clock shows more seconds than this; such a stamp is no time."""
 
 LONGEST_GAP_S = 12 * 3600.0
 """A step forward of more than this is a clock that was set, not a person who went away."""
@@ -68,6 +78,7 @@ class Timeline:
 
     def __init__(self, sfreq: float) -> None:
         self.sfreq = sfreq
+        self._most_late = int(LATE_S * sfreq)
         self._gain = min(1.0, 1.0 / (SMOOTHING_S * sfreq))
         self.reset()
 
@@ -79,6 +90,8 @@ class Timeline:
         self._error_s = 0.0  # smoothed deviation of the stamps from anchor + count / sfreq
         self._grid_start = 0  # place on the grid of the sample with count 0
         self._slip = 0  # samples put in (or left out, if negative) since the last break
+        self._late_start_s: float | None = None  # while samples come whose time is past
+        self._n_late = 0
         self.n_missing = 0
         self.n_dropped = 0
 
@@ -96,7 +109,7 @@ class Timeline:
             return None
         return self._count / (self._count / self.sfreq + self._error_s)
 
-    def place(self, chunk: Chunk) -> Iterator[Run | Gap]:
+    def place(self, chunk: Chunk) -> Iterator[Run | Gap | Surplus]:
         """Place the samples of one chunk.
 
         Parameters
@@ -106,39 +119,45 @@ class Timeline:
 
         Yields
         ------
-        Run or Gap
-            In the order of time.
-
-        Raises
-        ------
-        StreamError
-            A time stamp is not a number.
+        Run, Gap or Surplus
+            In the order of time. Samples whose stamp is no time at all are left out.
         """
         stamps, data = chunk.stamps_s, chunk.data
-        if not np.isfinite(stamps).all():
-            raise StreamError(
-                "a time stamp in seconds on every sample",
-                "a stamp that is not a finite number",
-                "mend the sender; without time stamps an epoch has no place in the night",
-            )
+        timely = np.abs(stamps) < LAST_STAMP_S  # false for NaN too
+        if not timely.all():
+            self.n_dropped += int(stamps.size - timely.sum())
+            stamps, data = stamps[timely], data[:, timely]
         fresh = False
         while stamps.size:
+            if self._late_start_s is not None:
+                n_late = self._count_late(stamps)
+                stamps, data = stamps[n_late:], data[:, n_late:]
+                if stamps.size:
+                    lasting = self._n_late >= self._most_late
+                    yield self._caught_up()
+                    if lasting:
+                        yield self._break(float(stamps[0]))
+                        fresh = True
+                continue
             if not self._anchored:
                 self._anchored, self._anchor_s, fresh = True, float(stamps[0]), True
             deviations, smoothed = self._smooth(stamps)
             # each stamp is held against what the ones before it led us to expect
             errors = np.concatenate(([self._error_s], smoothed[:-1]))
-            breaks = np.flatnonzero(np.abs(deviations - errors) > GAP_S)
+            ahead = deviations - errors
+            breaks = np.flatnonzero((ahead > GAP_S) | (ahead < -BACK_S))
             n = int(breaks[0]) if breaks.size else stamps.size
             if n:
                 yield self._regular(data[:, :n], errors[:n], fresh)
                 fresh = False
                 self._count += n
                 self._error_s = float(smoothed[n - 1])
-            if breaks.size:
-                yield self._break(float(stamps[n]))
-                fresh = True
             stamps, data = stamps[n:], data[:, n:]
+            if stamps.size and -LATE_S <= stamps[0] - self._due_s() < 0:
+                self._late_start_s = float(stamps[0])
+            elif stamps.size:
+                yield self._break(float(stamps[0]))
+                fresh = True
 
     def _smooth(self, stamps: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Return how far the stamps are from nominal counting, as they are and smoothed."""
@@ -169,16 +188,35 @@ class Timeline:
         pieces.append(data[:, done:])
         return Run(start, pieces[0] if len(pieces) == 1 else np.concatenate(pieces, 1), fresh)
 
+    def _due_s(self) -> float:
+        """Return the time at which the grid expects the next sample."""
+        return self._anchor_s + (self._count + self._slip) / self.sfreq
+
+    def _count_late(self, stamps: Float64Array) -> int:
+        """Return how many of these samples come before the time has caught up, and count them."""
+        behind = self._due_s() - stamps
+        in_time = np.flatnonzero((behind < 0.5 / self.sfreq) | (behind > LATE_S))
+        n_late = int(in_time[0]) if in_time.size else stamps.size
+        n_late = min(n_late, self._most_late - self._n_late)
+        self._n_late += n_late
+        self.n_dropped += n_late
+        return n_late
+
+    def _caught_up(self) -> Surplus:
+        """Go back to placing samples; return what was left out."""
+        surplus = Surplus(self._late_start_s or 0.0, self._n_late)
+        self._late_start_s, self._n_late = None, 0
+        return surplus
+
     def _break(self, stamp: float) -> Gap:
         """Start counting anew at a stamp that is too far from where it was due."""
-        due = self._count + self._slip
-        due_s = self._anchor_s + due / self.sfreq
-        missing = round((stamp - due_s) * self.sfreq)
+        due, due_s = self._count + self._slip, self._due_s()
         forward = 0 < stamp - due_s <= LONGEST_GAP_S
+        missing = round((stamp - due_s) * self.sfreq) if forward else 0
         # A clock that was set tells nothing of how long nothing came, so the grid goes on as if
         # nothing was lost; only a plausible step forward is time that passed.
-        self._grid_start += due + (missing if forward else 0)
-        self.n_missing += missing if forward else 0
+        self._grid_start += due + missing
+        self.n_missing += missing
         # after a real gap the grid keeps its phase: time_of stays true to the night's start
         self._anchor_s = due_s + missing / self.sfreq if forward else stamp
         self._count, self._slip = 0, 0

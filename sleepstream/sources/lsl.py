@@ -32,7 +32,9 @@ BUFFER_S = 3600
 """Seconds of samples that liblsl may hold for us. An overfull inlet drops samples without a word,
 so it is far more than we ever leave undrained."""
 
-_KEYS = ("name", "type", "source_id", "host")
+_KEYS = ("name", "type", "source_id", "host", "uid")
+
+_SEPARATORS = {",", "="}
 
 _NO_ANSWER = (pylsl.util.TimeoutError, pylsl.util.LostError)  # not Python's TimeoutError
 
@@ -71,7 +73,10 @@ class StreamDescription:
     def selector(self) -> str:
         """A query that finds this stream and, where it has a source_id, no other."""
         keys = {"name": self.name, "source_id": self.source_id, "host": self.host}
-        return ",".join(f"{key}={value}" for key, value in keys.items() if value)
+        words = {key: value for key, value in keys.items() if value}
+        if any(_SEPARATORS & set(value) or value != value.strip() for value in words.values()):
+            words = {"uid": self.uid}  # these values would be taken apart
+        return ",".join(f"{key}={value}" for key, value in words.items())
 
     def as_json(self) -> dict[str, Any]:
         """Return the description as a JSON object."""
@@ -95,7 +100,7 @@ class Query:
 
     @classmethod
     def parse(cls, text: str) -> Query:
-        """Read ``EEG`` or ``name=EEG,host=lab-2`` (keys: name, type, source_id, host).
+        """Read ``EEG`` or ``name=EEG,host=lab-2`` (keys: name, type, source_id, host, uid).
 
         Raises
         ------
@@ -179,7 +184,8 @@ def find(
             raise _ambiguous(query, fitting)
         if fitting:
             # one more look: a second stream of that name may only be a little later
-            fitting = query.among(around | look_around()) or fitting
+            around |= look_around()
+            fitting = query.among(around)
             if len(fitting) > 1:
                 raise _ambiguous(query, fitting)
             return around[fitting[0]]
@@ -284,13 +290,20 @@ class LslSource:
         Chunk or None
             The picked channels in microvolts; None if nothing came.
         """
-        samples, stamps = self._inlet.pull_chunk(
-            timeout_s, max_samples, min_samples=1, as_numpy=True
-        )
+        try:
+            samples, stamps = self._inlet.pull_chunk(
+                timeout_s, max_samples, min_samples=1, as_numpy=True
+            )
+        except _NO_ANSWER:
+            # A sender without a source_id has gone for good, and liblsl says so at once and for
+            # ever: for us that is silence, and the grace time decides.
+            time.sleep(timeout_s)
+            return None
         if not len(stamps):
             return None
-        data = samples[:, self._picks].T * self._scales
-        return Chunk(np.asarray(stamps, np.float64), data.astype(np.float32))
+        with np.errstate(over="ignore", invalid="ignore"):  # absurd values become missing ones
+            data = (samples[:, self._picks].T * self._scales).astype(np.float32)
+        return Chunk(np.asarray(stamps, np.float64), data)
 
     def now_s(self) -> float:
         """Return the time on the sender's LSL clock, in seconds (on ours if it does not answer)."""

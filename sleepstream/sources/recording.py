@@ -25,6 +25,8 @@ PIECE_S = 30.0
 RATE_PER_CHANNEL = (".edf", ".bdf")
 """Formats in which every channel has a rate of its own."""
 
+DISCONTINUOUS = (b"EDF+D", b"BDF+D")
+
 Label = TypeVar("Label")
 
 
@@ -81,11 +83,13 @@ class Recording:
         In seconds.
     started_utc : datetime or None
         When the file says that it was recorded.
+    note : str
+        What the user should know about the file; empty if nothing.
 
     Raises
     ------
     RecordingError
-        No such file, or none that MNE can read as a recording.
+        No such file, none that MNE can read as a recording, or one with holes in it.
     """
 
     def __init__(self, path: Path, include: Sequence[str] = ()) -> None:
@@ -95,6 +99,7 @@ class Recording:
         self.units = ("V",) * len(self.labels)
         self.sfreq = float(self._raw.info["sfreq"])
         self.duration_s = self._raw.n_times / self.sfreq
+        self.note = _cut_short(path, self.duration_s)
         self.started_utc: datetime | None = self._raw.info["meas_date"]
 
     def chunks(
@@ -189,6 +194,35 @@ class Recording:
         return by_epoch(read, int(self.duration_s // EPOCH_S), None)
 
 
+def _edf_header(path: Path) -> tuple[bytes, float]:
+    """Return what kind of EDF or BDF a file is, and how many seconds its header promises.
+
+    References
+    ----------
+    Kemp B, Olivan J. European data format 'plus' (EDF+). Clinical Neurophysiology 114 (2003),
+    1755-1761.
+    """
+    if path.suffix.lower() not in RATE_PER_CHANNEL:
+        return b"", 0.0
+    with path.open("rb") as file:
+        header = file.read(252)
+    try:
+        promised_s = max(0.0, float(header[236:244]) * float(header[244:252]))
+    except ValueError:
+        promised_s = 0.0
+    return header[192:197], promised_s
+
+
+def _cut_short(path: Path, duration_s: float) -> str:
+    _, promised_s = _edf_header(path)
+    if duration_s >= promised_s - 1.0:
+        return ""
+    return (
+        f"{path.name} is cut short: its header promises {promised_s:.0f} s, and "
+        f"{duration_s:.0f} s are there"
+    )
+
+
 def _read(path: Path, options: dict[str, Any]) -> Any:
     import mne  # noqa: PLC0415 - a second of import that only files need
 
@@ -197,6 +231,12 @@ def _read(path: Path, options: dict[str, Any]) -> Any:
             f"a recording at {path}",
             "a folder" if path.is_dir() else "no such file",
             "check the path",
+        )
+    if _edf_header(path)[0] in DISCONTINUOUS:
+        raise RecordingError(
+            f"a recording without holes in {path.name}",
+            "a discontinuous one (EDF+D), whose pieces MNE would join as if no time had passed",
+            "export it as a continuous EDF+ (EDF+C), or stage its pieces one by one",
         )
     try:
         with warnings.catch_warnings():

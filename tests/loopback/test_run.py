@@ -240,6 +240,40 @@ def test_a_stream_that_is_announced_and_gone_is_refused(name: str) -> None:
         LslSource(found)
 
 
+GONE = """
+import sys, time, pylsl
+name, n = sys.argv[1], 6500
+outlet = pylsl.StreamOutlet(pylsl.StreamInfo(name, "EEG", 1, 100.0, "float32"))  # no source_id
+while not outlet.have_consumers():
+    time.sleep(0.05)
+outlet.push_chunk([[20.0 * (k % 17 - 8)] for k in range(n)], 1000.0 + n / 100)
+time.sleep(2)
+"""
+
+
+def test_a_sender_without_a_source_id_that_dies_ends_the_night_as_it_should(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with process("-c", GONE, name):
+        assert run(settings_for(name, tmp_path / "nights.sqlite", grace=4.0)) == 0
+    assert [e["epoch"] for e in estimates(capfd.readouterr().out) if e["final"]] == [0, 1]
+    with NightStore(tmp_path / "nights.sqlite") as store:
+        assert store.nights()[0].ended == "no sample for 4 s"
+
+
+def test_a_bed_that_is_taken_is_refused(
+    make_night: Callable[[float], Path], name: str, tmp_path: Path
+) -> None:
+    info = pylsl.StreamInfo("x", "Markers", 1, 0.0, "string", f"sleepstream-{name}-stage")
+    outlet = pylsl.StreamOutlet(info)
+    with (
+        replayed(make_night(100.0), name),
+        pytest.raises(StreamError, match="--bed"),
+    ):
+        run(settings_for(name, tmp_path / "nights.sqlite"))
+    del outlet
+
+
 def test_markers_are_no_eeg(name: str, tmp_path: Path) -> None:
     info = pylsl.StreamInfo(name, "Markers", 1, 0.0, "string", name)
     outlet = pylsl.StreamOutlet(info)

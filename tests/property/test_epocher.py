@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepstream.messages import EPOCH_N_SAMPLES, Chunk, Epoch, Float32Array
+from sleepstream.errors import UnitError
+from sleepstream.messages import EPOCH_N_SAMPLES, Chunk, Epoch, Float32Array, Gap, Surplus
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage
 
@@ -57,6 +58,9 @@ def assert_same(these: list[Epoch], those: list[Epoch]) -> None:
     drift=st.floats(-2e-3, 2e-3),
     jitter_s=st.floats(0, 0.02),
     lost=st.tuples(st.floats(0, 0.9), st.floats(0, 0.6)),
+    twice=st.tuples(st.floats(0, 0.9), st.floats(0, 0.3)),
+    offset=st.sampled_from([0.0, 1000.0]),
+    missing=st.tuples(st.floats(0, 1), st.integers(0, 500)),
 )
 @settings(max_examples=40, deadline=None)
 def test_any_chunking_gives_the_same_epochs(
@@ -65,13 +69,22 @@ def test_any_chunking_gives_the_same_epochs(
     drift: float,
     jitter_s: float,
     lost: tuple[float, float],
+    twice: tuple[float, float],
+    offset: float,
+    missing: tuple[float, int],
 ) -> None:
     stamps, data = recording(sfreq, 130)
     rng = np.random.default_rng(1)
     stamps = stamps * (1 + drift) + rng.normal(size=stamps.size) * jitter_s
     keep = np.ones(stamps.size, bool)
     keep[int(lost[0] * stamps.size) : int(min(1.0, sum(lost)) * stamps.size)] = False
-    stamps, data = stamps[keep], data[:, keep]
+    order = np.flatnonzero(keep)
+    a, b = int(twice[0] * order.size), int(min(1.0, sum(twice)) * order.size)
+    order = np.concatenate((order[:b], order[a:]))  # a stretch that comes twice
+    stamps, data = stamps[order], data[:, order] + np.float32(offset)
+    start = int(missing[0] * stamps.size)
+    data[:, start : start + missing[1]] = np.nan
+    data[:, : missing[1] // 2] = np.nan  # the filters have to settle on what comes first
     whole = epochs_of(sfreq, stamps, data, [])
     assert_same(whole, epochs_of(sfreq, stamps, data, [int(c * stamps.size) for c in cuts]))
 
@@ -151,7 +164,8 @@ def test_a_clock_that_is_set_back_goes_on_without_a_hole() -> None:
     epocher = Epocher(100.0, MONTAGE)
     epochs = list(epocher.push(Chunk(stamps, data)))
     assert [e.valid for e in epochs] == [1.0, 1.0, 1.0]
-    (gap,) = epocher.take_gaps()
+    (gap,) = epocher.take_notes()
+    assert isinstance(gap, Gap)
     assert gap.end_s - gap.start_s == pytest.approx(-3600.0)
     assert epochs[2].end_s == pytest.approx(1234.5 + 90 - 3600)
 
@@ -169,3 +183,69 @@ def test_the_window_between_epochs_is_the_last_thirty_seconds() -> None:
     assert (window.onset_s, window.end_s) == pytest.approx((1249.5, 1279.5))
     assert window.data.shape == (1, EPOCH_N_SAMPLES)
     assert not window.data.flags.writeable
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.0, 20.0])
+def test_samples_that_come_twice_are_left_out_and_told(seconds: float) -> None:
+    stamps, data = recording(100.0, 125)
+    n, length = 4000, int(seconds * 100)
+    order = np.concatenate((np.arange(n), np.arange(n - length, stamps.size)))
+    epocher = Epocher(100.0, MONTAGE)
+    again = list(epocher.push(Chunk(stamps[order], data[:, order])))
+    assert_same(epochs_of(100.0, stamps, data, []), again)
+    (surplus,) = epocher.take_notes()
+    assert isinstance(surplus, Surplus)
+    assert surplus.n_samples == length
+
+
+def test_a_late_second_is_missing_and_moves_nothing() -> None:
+    stamps, data = recording(100.0, 125)
+    order = np.concatenate((np.arange(4000), np.arange(4100, 4400), np.arange(4000, 4100)))
+    order = np.concatenate((order, np.arange(4400, stamps.size)))
+    epocher = Epocher(100.0, MONTAGE)
+    epochs = list(epocher.push(Chunk(stamps[order], data[:, order])))
+    assert [e.onset_s for e in epochs] == pytest.approx([1234.5 + 30 * k for k in range(4)])
+    assert [round(e.valid, 3) for e in epochs] == [1.0, 0.967, 1.0, 1.0]
+    assert [type(note) for note in epocher.take_notes()] == [Gap, Surplus]
+
+
+def test_stamps_that_are_no_times_are_survived() -> None:
+    stamps, data = recording(100.0, 125)
+    stamps[4000:4010] = [np.nan, np.inf, -np.inf, 1e308, -1e308, 1e15, 0.0, 1.0, np.nan, 5e9]
+    epocher = Epocher(100.0, MONTAGE)
+    epochs = list(epocher.push(Chunk(stamps, data)))
+    assert all(np.isfinite(e.data).all() for e in epochs)
+    assert all(np.isfinite([e.onset_s, e.end_s]).all() for e in epochs)
+    same = np.full(10_000, 7.0)  # one stamp for all
+    assert list(Epocher(100.0, MONTAGE).push(Chunk(same, data[:, :10_000]))) == []
+
+
+def test_absurd_values_are_missing_and_the_next_epoch_is_well() -> None:
+    stamps, data = recording(250.0, 130)
+    data[0, 9000:9100], data[0, 9050:9060] = 3e38, -3e38
+    data[0, 9100], data[0, 9101] = np.inf, -np.inf
+    epochs = epochs_of(250.0, stamps, data, [])
+    assert [round(e.valid, 3) for e in epochs] == [1.0, 0.986, 1.0, 1.0]
+    assert all(np.abs(e.data).max() < 2000 for e in epochs)
+
+
+def test_an_epoch_that_is_dead_is_unscorable_with_its_reason() -> None:
+    stamps, data = recording(100.0, 125)
+    data[0, 3000:6000] = 12.0
+    data[0, 6000:7000] = 12.0
+    epochs = epochs_of(100.0, stamps, data, [])
+    assert [e.scorable for e in epochs] == [True, False, True, True]
+    assert epochs[1].quality.reasons == ("flat for 30 s",)
+
+
+def test_the_unit_is_checked_when_something_moves() -> None:
+    stamps, data = recording(100.0, 125)
+    volts = data * np.float32(1e-6)
+    volts[0, :3100] = 0.0
+    with pytest.raises(UnitError, match="--units V"):
+        epochs_of(100.0, stamps, volts, [])
+    epocher = Epocher(100.0, MONTAGE)
+    list(epocher.push(Chunk(stamps, data * np.float32(1e3))))  # electrodes that are not on
+    (doubt,) = epocher.take_notes()
+    assert isinstance(doubt, str)
+    assert "if the electrodes are on, say --units" in doubt

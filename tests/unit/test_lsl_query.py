@@ -53,3 +53,9 @@ def test_a_selector_finds_its_stream_again() -> None:
 def test_a_key_that_streams_do_not_have() -> None:
     with pytest.raises(StreamError, match="'nam'"):
         Query.parse("nam=EEG")
+
+
+def test_a_name_with_separators_has_a_selector_too() -> None:
+    odd = StreamDescription("A,b=c", "EEG", "x", "lab", "f00d", 1, 100.0)
+    assert odd.selector == "uid=f00d"
+    assert Query.parse(odd.selector).among([*ALL, odd]) == [odd]

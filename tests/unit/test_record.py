@@ -137,3 +137,13 @@ def test_what_is_left_at_the_end_goes_beside(
     assert str(beside) in str(caught.value)
     lines = beside.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_an_entry_that_no_disk_would_take_does_not_hold_up_the_others(
+    bench: Callable[[], Bench],
+) -> None:
+    night = bench()
+    for epoch in (0, 0, 1):  # an epoch stands once
+        night.record.show(an_estimate(epoch))
+    assert night.epochs() == [0, 1]
+    assert "left out" in night.warnings[0]

@@ -72,3 +72,20 @@ def test_a_file_cut_short_is_an_error_or_shorter_and_never_a_traceback(tmp_path:
         path.write_bytes(whole[:n_bytes])
         with contextlib.suppress(RecordingError):
             list(Recording(path).chunks([0], [1e6]))
+
+
+def test_a_file_with_holes_is_refused(tmp_path: Path) -> None:
+    path = edf(tmp_path / "x.edf")
+    whole = bytearray(path.read_bytes())
+    whole[192:197] = b"EDF+D"
+    path.write_bytes(whole)
+    with pytest.raises(RecordingError, match="EDF\\+D"):
+        Recording(path)
+
+
+def test_a_file_that_was_cut_short_says_so(tmp_path: Path) -> None:
+    path = edf(tmp_path / "x.edf")
+    whole = path.read_bytes()
+    assert Recording(path).note == ""
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "cut short: its header promises 120 s" in Recording(path).note

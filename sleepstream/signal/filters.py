@@ -50,7 +50,7 @@ class Resampler:
 
     def __init__(self, sfreq: float) -> None:
         check_sfreq(sfreq)
-        ratio = (Fraction(SFREQ) / Fraction(sfreq)).limit_denominator(100_000)
+        ratio = _ratio(sfreq)
         self._up, self._down = ratio.numerator, ratio.denominator
         self.delay_s = 0.0 if ratio == 1 else DELAY_S
         self._taps = _anti_alias(sfreq, self._up) if ratio != 1 else None
@@ -113,6 +113,16 @@ class Resampler:
             self._buffer = self._buffer[keep - self._start :]
             self._start = keep
         return first, out
+
+
+def _ratio(sfreq: float) -> Fraction:
+    """Return output rate over input rate as a fraction of the smallest numbers that will do.
+
+    5e-7 of the rate is 14 ms in eight hours; and small numbers make a short history.
+    """
+    exact = Fraction(SFREQ) / Fraction(sfreq)
+    near = (exact.limit_denominator(10**digits) for digits in range(2, 8))
+    return next((ratio for ratio in near if abs(ratio / exact - 1) < 5e-7), exact)
 
 
 def check_sfreq(sfreq: float) -> None:

@@ -244,10 +244,9 @@ GONE = """
 import sys, time, pylsl
 name, n = sys.argv[1], 6500
 outlet = pylsl.StreamOutlet(pylsl.StreamInfo(name, "EEG", 1, 100.0, "float32"))  # no source_id
-while not outlet.have_consumers():
-    time.sleep(0.05)
+outlet.wait_for_consumers(60)
 outlet.push_chunk([[20.0 * (k % 17 - 8)] for k in range(n)], 1000.0 + n / 100)
-time.sleep(2)
+time.sleep(2)  # what is on the wire is lost with the outlet
 """
 
 

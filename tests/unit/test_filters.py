@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sleepstream.errors import StreamError
 from sleepstream.messages import Float32Array
@@ -62,3 +64,12 @@ def test_an_offset_is_gone_from_the_first_sample() -> None:
     high_pass = HighPass()
     high_pass.begin(55.0)
     assert np.abs(high_pass.push(np.full(3000, 55.0, np.float32))).max() < 1e-3
+
+
+@given(sfreq=st.floats(64, 4096))
+@settings(deadline=None, max_examples=50)
+def test_any_rate_is_met_to_milliseconds_a_night(sfreq: float) -> None:
+    resampler = Resampler(sfreq)
+    night_s = 8 * 3600
+    (newest,) = resampler.inputs_of(int(night_s * 100), 1)
+    assert newest / sfreq == pytest.approx(night_s, abs=0.02 + 1 / sfreq)

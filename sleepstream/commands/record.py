@@ -148,7 +148,7 @@ def model_hashes(settings: Settings) -> dict[str, str]:
         "disorder": settings.models.disorder,
     }
     return {
-        part: name if name == NO_DECODER else f"{name}:{weights.find(name, part).sha256}"
+        part: name if name == NO_DECODER else f"{name}:{weights.find(name, part).fingerprint}"
         for part, name in wanted.items()
     }
 

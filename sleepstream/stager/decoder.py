@@ -115,7 +115,7 @@ class GptDecoder:
     device : torch.device
         Where it runs.
     name, sha256 : str
-        Of its weights.
+        Name and fingerprint of the model.
     """
 
     def __init__(self, gpt: Gpt, device: torch.device, name: str, sha256: str) -> None:
@@ -176,7 +176,7 @@ class SleepGptDecoder:
     device : torch.device
         Where it runs.
     name, sha256 : str
-        Of its weights.
+        Name and fingerprint of the model.
     """
 
     def __init__(
@@ -253,13 +253,13 @@ def load_decoder(model: ModelFiles | None, device: torch.device) -> Decoder:
         if model.arch == "gpt":
             gpt = Gpt(GptShape(n_inputs=context.N_INPUTS, **model.options))
             _fill(gpt, model)
-            return GptDecoder(gpt, device, model.name, model.sha256)
+            return GptDecoder(gpt, device, model.name, model.fingerprint)
         if model.arch == "sleepgpt":
             options = dict(model.options)
             weight = float(options.pop("weight"))
             network = SleepGpt(**options)
             _fill(network, model)
-            return SleepGptDecoder(network, weight, device, model.name, model.sha256)
+            return SleepGptDecoder(network, weight, device, model.name, model.fingerprint)
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise ModelError(
             f"weights and options of a {model.arch!r} decoder in {model.folder}",

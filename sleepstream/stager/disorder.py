@@ -53,7 +53,7 @@ class DisorderScorer:
     name : str
         What the score speaks of.
     sha256 : str
-        Hash of its weights.
+        Fingerprint of the model.
     tensors : mapping of str to ndarray
         One model for each hour since sleep onset, the last for all hours after: ``mean`` and
         ``scale`` (n_hours, N_FEATURES), ``coefficients`` (n_hours, n_replicates, N_FEATURES + 1):
@@ -103,7 +103,7 @@ class DisorderScorer:
                 found,
                 "name another model, or install it again",
             )
-        return cls(str(model.options.get("speaks_of", model.name)), model.sha256, tensors)
+        return cls(str(model.options.get("speaks_of", model.name)), model.fingerprint, tensors)
 
     def step(self, stage: Stage | None) -> DisorderScore:
         """Take in the final stage of one epoch, None where it was unscorable."""

@@ -274,12 +274,12 @@ class Encoder:
     name : str
         Name of the model.
     sha256 : str
-        Hash of its weights.
+        Fingerprint of the model: its weights, network and options.
     """
 
     def __init__(self, model: ModelFiles, network: nn.Module, device: torch.device) -> None:
         self.name = model.name
-        self.sha256 = model.sha256
+        self.sha256 = model.fingerprint
         self._network = network.to(device).eval()
         self._device = device
         self._front_end = front_end(model)

@@ -62,6 +62,12 @@ class ModelFiles:
     description: dict[str, Any]
 
     @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides what the model says: its weights, network and options."""
+        settings = json.dumps([self.sha256, self.arch, self.options], sort_keys=True)
+        return hashlib.sha256(settings.encode()).hexdigest()
+
+    @property
     def weights(self) -> Path:
         """Path of the weights file."""
         return self.folder / WEIGHTS_FILE

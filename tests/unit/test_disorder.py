@@ -138,7 +138,7 @@ def saved(folder, **changes) -> weights.ModelFiles:
 def test_a_saved_score_is_loaded(tmp_path):
     model = saved(tmp_path / "mine")
     subject = DisorderScorer.load(model)
-    assert (subject.name, subject.sha256) == ("sleep", model.sha256)
+    assert (subject.name, subject.sha256) == ("sleep", model.fingerprint)
     assert after([Stage.N2] * 130, subject).probability == after([Stage.N2] * 130).probability
 
 

@@ -220,7 +220,7 @@ def test_a_shipped_encoder_loads_and_has_a_card(
     monkeypatch.setenv("SLEEPSTREAM_MODELS", str(tmp_path))
     model = find(name, "encoder")
     encoder = Encoder.load(model, CPU)
-    assert (encoder.name, encoder.sha256) == (name, model.sha256)
+    assert (encoder.name, encoder.sha256) == (name, model.fingerprint)
     assert np.isfinite(encoder.step(night(1)[0]).probs).all()
     assert "research" in model.card
 

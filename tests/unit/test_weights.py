@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,11 @@ def test_the_users_own_model_hides_one_that_ships(own_models: Path) -> None:
     own = save(own_models / "tinysleepnet")
     assert find("tinysleepnet").sha256 == own.sha256
     assert [m.sha256 for m in available() if m.name == "tinysleepnet"] == [own.sha256]
+
+
+def test_the_fingerprint_tells_models_apart_that_share_their_weights(tmp_path: Path) -> None:
+    shipped = find("tinysleepnet")
+    cooler = replace(shipped, options={**shipped.options, "temperature": 2.0})
+    assert cooler.sha256 == shipped.sha256
+    assert cooler.fingerprint != shipped.fingerprint
+    assert replace(shipped, folder=tmp_path).fingerprint == shipped.fingerprint

@@ -1,0 +1,1 @@
+"""Training the encoder: recordings in, a network from raw EEG to stage probabilities out."""

@@ -24,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 import sklearn
 import torch
-from decoder_batches import Donors, Tokens, distort, filled
-from decoder_data import SEED, Night, load_encoded, load_hypnograms, sha256
-from decoder_eval import run_gpt
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
+from sleepstream_training.decoder.batches import Donors, Tokens, distort, filled
+from sleepstream_training.decoder.data import SEED, Night, load_encoded, load_hypnograms, sha256
+from sleepstream_training.evaluation.decoder import run_gpt
 
 from sleepstream.stager import context, weights
 from sleepstream.stager.disorder import (

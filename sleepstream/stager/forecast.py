@@ -28,8 +28,8 @@ _TRANSITIONS = (
 def transitions() -> Float64Array:
     """Return the transition matrix, shape (5, 5): from the row's stage to the column's.
 
-    Counted from one epoch to the next over the training nights of ``models/training/decoder.py``
-    (sleep period and 30 minutes to either side, unscored epochs left out), which prints it.
+    Counted from one epoch to the next over the training nights of `sleepstream_training.decoder`
+    (sleep period and 30 minutes to either side, unscored epochs left out).
     """
     counts = np.asarray(_TRANSITIONS, dtype=np.float64)
     matrix: Float64Array = counts / counts.sum(axis=1, keepdims=True)

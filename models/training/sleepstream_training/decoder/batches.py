@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from decoder_data import MARGIN_EPOCHS, Night, period
 
 from sleepstream.messages import N_HORIZONS, N_STAGES, Stage
 from sleepstream.stager import context
 from sleepstream.stager.forecast import SOON_EPOCHS
+from sleepstream_training.decoder.data import MARGIN_EPOCHS, Night, period
 
 MAX_EPOCHS = 1280
 Array = npt.NDArray[Any]
@@ -109,7 +109,8 @@ def _keys(stages: Array) -> Array:
     """Give each epoch the number of its stage and of which neighbours share it."""
     padded = np.concatenate([[-2], stages, [-2]])
     before, after = padded[:-2] == stages, padded[2:] == stages
-    return np.where(stages < 0, -1, 4 * stages.astype(int) + 2 * before + after)
+    keys: Array = np.where(stages < 0, -1, 4 * stages.astype(int) + 2 * before + after)
+    return keys
 
 
 def _pools(stages: Array) -> _Pools:
@@ -137,7 +138,8 @@ def distort(probs: Array, rng: np.random.Generator, strength: float = 1.0) -> Ar
     if rng.random() < 0.4:
         logits = logits + rng.normal(0.0, rng.uniform(0, 0.8) * strength, logits.shape)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    out: Array = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    return out
 
 
 def filled(stages: Array) -> Array:
@@ -252,6 +254,6 @@ def following(stages: Array) -> Array:
 def coming(ahead: Array) -> Array:
     """Return whether wake, and REM, are among the next ten; -1 where that is not known."""
     ten = ahead[..., :SOON_EPOCHS]
-    known = (ten >= 0).all(axis=-1)
+    known = np.all(ten >= 0, axis=-1, keepdims=True)
     seen = np.stack([(ten == stage).any(axis=-1) for stage in (Stage.W, Stage.REM)], axis=-1)
-    return np.where(seen, 1.0, np.where(known[..., None], 0.0, -1.0)).astype(np.float32)
+    return np.where(seen, 1.0, np.where(known, 0.0, -1.0)).astype(np.float32)

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from decoder_batches import Donors, Tokens, batch, coming, distort, filled, following
-from decoder_data import SEED, Night, period
 from sklearn.metrics import roc_auc_score
 
 from sleepstream.messages import N_HORIZONS, N_STAGES, Stage
@@ -21,6 +19,16 @@ from sleepstream.stager import forecast
 from sleepstream.stager.decoder import SleepGptDecoder
 from sleepstream.stager.gpt import Gpt, split
 from sleepstream.stager.sleepgpt import SleepGpt, convert_sleepgpt
+from sleepstream_training.decoder.batches import (
+    Donors,
+    Tokens,
+    batch,
+    coming,
+    distort,
+    filled,
+    following,
+)
+from sleepstream_training.decoder.data import SEED, Night, period
 
 Array = npt.NDArray[Any]
 SHOWN_HORIZONS = (1, 2, 4, 10, 20)
@@ -85,10 +93,10 @@ class RunLengths:
             soon = coming(ahead)
             for k in range(N_HORIZONS):
                 known = ahead[:, k] >= 0
-                np.add.at(self._ahead, (keys[known], k, ahead[known, k]), 1.0)
+                np.add.at(self._ahead[:, k], (keys[known], ahead[known, k]), 1.0)
             for event in range(2):
                 known = soon[:, event] >= 0
-                np.add.at(self._soon, (keys[known], event, soon[known, event].astype(int)), 1.0)
+                np.add.at(self._soon[:, event], (keys[known], soon[known, event].astype(int)), 1.0)
         self._ahead, self._soon = self._smoothed(self._ahead), self._smoothed(self._soon)
 
     @staticmethod
@@ -196,7 +204,10 @@ def forecast_scores(nights: list[Tokens], predictions: list[Predictions]) -> dic
         "change": _auc(change),
         "wake": _auc(events[0]),
         "rem": _auc(events[1]),
-        "ece": ece(*(np.concatenate(part) for part in zip(*next_one, strict=True))),
+        "ece": ece(
+            np.concatenate([confidence for confidence, _ in next_one]),
+            np.concatenate([right for _, right in next_one]),
+        ),
     }
 
 

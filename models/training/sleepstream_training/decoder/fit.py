@@ -1,6 +1,6 @@
 """Train the decoder: a GPT over the night.
 
-    python models/training/decoder.py --data ../shared/data --minutes 25 \
+    python -m sleepstream_training.decoder.fit --data ../shared/data --minutes 25 \
         --out models/sleepstream_models/gpt
 
 Three stages: a language model of hypnograms; simulated encoder errors on the same hypnograms; a
@@ -23,14 +23,28 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from decoder_batches import Batch, Donors, as_encoded, as_language, as_simulated, batch
-from decoder_data import SEED, Night, load_encoded, load_hypnograms, sha256, transition_counts
-from decoder_eval import evaluate
 from torch import Tensor
 
 from sleepstream.stager import context
 from sleepstream.stager.gpt import Gpt, GptShape, split
 from sleepstream.stager.weights import save_model
+from sleepstream_training.decoder.batches import (
+    Batch,
+    Donors,
+    as_encoded,
+    as_language,
+    as_simulated,
+    batch,
+)
+from sleepstream_training.decoder.data import (
+    SEED,
+    Night,
+    load_encoded,
+    load_hypnograms,
+    sha256,
+    transition_counts,
+)
+from sleepstream_training.evaluation.decoder import evaluate
 
 N_NIGHTS = 8
 YARDSTICK = Path("third_party_weights/sleepgpt/gpt_shhs_60_48_3_6.pth.tar")
@@ -177,7 +191,7 @@ def save(gpt: Gpt, options: argparse.Namespace, tables: dict[str, str]) -> None:
     shape = asdict(gpt.shape)
     shape.pop("n_inputs")
     here = Path(__file__).parent
-    card = (here / "decoder_card.md").read_text(encoding="utf-8")
+    card = (here / "card.md").read_text(encoding="utf-8")
     facts = {
         "command": "python " + " ".join(sys.argv),
         "seed": SEED,

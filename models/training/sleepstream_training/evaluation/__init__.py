@@ -1,0 +1,1 @@
+"""How good the models are: metrics, baselines and the tables of the cards. Trains nothing."""

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +15,9 @@ from rich.text import Text
 
 from sleepstream import config
 from sleepstream.errors import ModelError
+
+if TYPE_CHECKING:
+    from sleepstream.stager.weights import ModelFiles
 
 
 def streams(wait_s: float, *, as_json: bool) -> int:
@@ -90,10 +93,7 @@ def models(*, as_json: bool) -> int:
     found = weights.available()
     if as_json:
         return _json([_model(model) for model in found])
-    rows = [
-        (m.name, m.kind, m.arch, m.sha256[:12], f"{m.weights.stat().st_size / 1e6:.1f} MB")
-        for m in found
-    ]
+    rows = [(m.name, m.kind, m.arch, m.sha256[:12], _size(m)) for m in found]
     _table(("name", "kind", "network", "sha256", "size"), rows)
     return 0
 
@@ -132,7 +132,11 @@ def import_model(path: Path, name: str | None, *, as_json: bool) -> int:
     return 0
 
 
-def _model(model: Any) -> dict[str, Any]:
+def _size(model: ModelFiles) -> str:
+    return f"{model.weights.stat().st_size / 1e6:.1f} MB" if model.sha256 else "no weights"
+
+
+def _model(model: ModelFiles) -> dict[str, Any]:
     names = ("name", "kind", "arch", "sha256")
     return {name: getattr(model, name) for name in names} | {"folder": str(model.folder)}
 

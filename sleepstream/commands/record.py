@@ -21,7 +21,6 @@ from sleepstream.errors import StoreError
 from sleepstream.messages import EPOCH_S, Event, StageEstimate
 from sleepstream.outputs.text import json_line
 from sleepstream.stager import weights
-from sleepstream.stager.stager import NO_DECODER
 from sleepstream.store.nights import Night, NightStore
 
 
@@ -147,10 +146,7 @@ def model_hashes(settings: Settings) -> dict[str, str]:
         "decoder": settings.models.decoder,
         "disorder": settings.models.disorder,
     }
-    return {
-        part: name if name == NO_DECODER else f"{name}:{weights.find(name, part).fingerprint}"
-        for part, name in wanted.items()
-    }
+    return {part: f"{name}:{weights.find(name, part).fingerprint}" for part, name in wanted.items()}
 
 
 def _rescued(held: list[StageEstimate], trouble: StoreError) -> StoreError:

@@ -2,7 +2,8 @@
 
 In come the encoder's five probabilities per epoch, or the news that an epoch could not be scored;
 out go the decoder's probabilities, the forecast, and the chance of wake and of REM in five minutes.
-Three decoders share one protocol: our GPT with its cache, the published SleepGPT, and none at all.
+All decoders share one protocol. Here are our GPT with its cache, the published SleepGPT, and none
+at all; `sleepstream.stager.decoders` knows them by name.
 """
 
 from __future__ import annotations
@@ -15,16 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
-from sleepstream.errors import ModelError
 from sleepstream.messages import N_STAGES, Float32Array, Float64Array, Stage, frozen
 from sleepstream.stager import context, forecast
-from sleepstream.stager.gpt import Gpt, GptShape, KVCache, split
-from sleepstream.stager.sleepgpt import STAGES_AHEAD, SleepGpt, convert_sleepgpt
-from sleepstream.stager.weights import ModelFiles
+from sleepstream.stager.gpt import Gpt, KVCache, split
+from sleepstream.stager.sleepgpt import STAGES_AHEAD, SleepGpt, fuse
 
 __all__ = [
     "Decoder",
@@ -32,11 +28,7 @@ __all__ = [
     "GptDecoder",
     "NoDecoder",
     "SleepGptDecoder",
-    "convert_sleepgpt",
-    "load_decoder",
 ]
-
-_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,10 +205,7 @@ class SleepGptDecoder:
             return prior
         if not ripe:
             return probs
-        fused = (1.0 - self._weight) * np.log(probs + _TINY) + self._weight * np.log(prior + _TINY)
-        powers = np.exp(fused - fused.max())
-        normalised: npt.NDArray[Any] = powers / powers.sum()
-        return normalised
+        return fuse(probs, prior, self._weight)
 
     @torch.inference_mode()
     def _predict(self) -> Float64Array:
@@ -225,56 +214,6 @@ class SleepGptDecoder:
         logits = self._network(stages)[0, -1, :N_STAGES].double().cpu()
         probs: Float64Array = logits.softmax(dim=-1).numpy()
         return probs
-
-
-def load_decoder(model: ModelFiles | None, device: torch.device) -> Decoder:
-    """Build the decoder that a model folder describes.
-
-    Parameters
-    ----------
-    model : ModelFiles or None
-        A model of kind ``"decoder"``; None for `NoDecoder`.
-    device : torch.device
-        Where it runs.
-
-    Returns
-    -------
-    Decoder
-        At the start of a night.
-
-    Raises
-    ------
-    ModelError
-        An unknown architecture, or weights that do not fit it.
-    """
-    if model is None:
-        return NoDecoder()
-    try:
-        if model.arch == "gpt":
-            gpt = Gpt(GptShape(n_inputs=context.N_INPUTS, **model.options))
-            _fill(gpt, model)
-            return GptDecoder(gpt, device, model.name, model.fingerprint)
-        if model.arch == "sleepgpt":
-            options = dict(model.options)
-            weight = float(options.pop("weight"))
-            network = SleepGpt(**options)
-            _fill(network, model)
-            return SleepGptDecoder(network, weight, device, model.name, model.fingerprint)
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"weights and options of a {model.arch!r} decoder in {model.folder}",
-            str(error).splitlines()[0],
-            "import or install the model again",
-        ) from error
-    raise ModelError(
-        f"a decoder of arch 'gpt' or 'sleepgpt' in {model.folder}",
-        f"arch {model.arch!r}",
-        "name another decoder; `sleepstream models list` shows them",
-    )
-
-
-def _fill(network: nn.Module, model: ModelFiles) -> None:
-    network.load_state_dict(load_file(model.weights))
 
 
 def _markov_output(probs: npt.NDArray[Any], matrix: Float64Array) -> DecoderOutput:

@@ -18,12 +18,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sleepstream.errors import ModelError
-from sleepstream.messages import N_STAGES
+from sleepstream.messages import N_STAGES, Float64Array
 
 N_TOKENS = N_STAGES + 1
 """The five stages, and 5, which the authors' training used as padding and end. It is never fed."""
@@ -34,6 +36,8 @@ STAGES_AHEAD = 2
 N_HEADS = 6
 """Attention heads of the published networks. A checkpoint does not say; the published settings do
 (``num_heads=6``; in a checkpoint's name the numbers are context, width, layers, heads)."""
+
+_TINY = 1e-12
 
 _LAYER_SHAPES = {
     "ln_1.weight": (1,),
@@ -118,6 +122,30 @@ class SleepGpt(nn.Module):
         for block in self.blocks:
             x = block(x)
         return F.linear(self.ln_f(x), self.tokens.weight)
+
+
+def fuse(probs: npt.ArrayLike, prior: npt.ArrayLike, weight: float) -> Float64Array:
+    """Average two opinions in the logarithm: shallow fusion.
+
+    Parameters
+    ----------
+    probs : array-like, shape (5,)
+        The encoder's probabilities.
+    prior : array-like, shape (5,)
+        The language model's for the same epoch.
+    weight : float
+        Share of the language model, 0 to 1.
+
+    Returns
+    -------
+    ndarray of float64, shape (5,)
+        Probabilities.
+    """
+    logs = [np.log(np.asarray(each, dtype=np.float64) + _TINY) for each in (probs, prior)]
+    fused = (1.0 - weight) * logs[0] + weight * logs[1]
+    odds = np.exp(fused - fused.max())
+    probabilities: Float64Array = odds / odds.sum()
+    return probabilities
 
 
 def convert_sleepgpt(state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -13,12 +13,10 @@ import torch
 
 from sleepstream.messages import DisorderScore, Epoch, Float32Array, Stage, StageEstimate
 from sleepstream.stager import weights
-from sleepstream.stager.decoder import Decoder, DecoderOutput, load_decoder
+from sleepstream.stager.decoder import Decoder, DecoderOutput
+from sleepstream.stager.decoders import load_decoder
 from sleepstream.stager.disorder import DisorderScorer
 from sleepstream.stager.encoder import Encoder, EncoderOutput
-
-NO_DECODER = "none"
-"""Name of the decoder that adds nothing to the encoder's probabilities."""
 
 
 class EpochEncoder(Protocol):
@@ -80,8 +78,7 @@ class Stager:
         Parameters
         ----------
         encoder, decoder, disorder : str
-            Names or folders, as `sleepstream.stager.weights.find` takes them; the decoder may be
-            ``"none"``.
+            Names or folders, as `sleepstream.stager.weights.find` takes them.
         device : torch.device
             Where the networks run.
         bed : str
@@ -92,10 +89,9 @@ class Stager:
         ModelError
             A model is missing, damaged or of another kind.
         """
-        bare = decoder == NO_DECODER
         return cls(
             Encoder.load(weights.find(encoder, "encoder"), device),
-            load_decoder(None if bare else weights.find(decoder, "decoder"), device),
+            load_decoder(weights.find(decoder, "decoder"), device),
             DisorderScorer.load(weights.find(disorder, "disorder")),
             bed,
         )

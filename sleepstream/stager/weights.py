@@ -4,6 +4,10 @@ A model is a folder ``<name>/`` with ``weights.safetensors``, ``model.toml`` and
 that ship with sleepstream come from the package `sleepstream_models`; models a user has imported or
 trained live in the user's data folder, or anywhere as a path. The weights are data and never code:
 safetensors holds arrays and nothing else.
+
+Some models have nothing to learn (``none``, ``hmm``) or do something else with what another one has
+learned (``gpt-fusion``). They are folders like any other, without a weights file: their description
+says ``sha256 = ""``, and names the other model, if there is one, as its ``base``.
 """
 
 from __future__ import annotations
@@ -46,11 +50,13 @@ class ModelFiles:
     arch : str
         Which network the weights belong to.
     sha256 : str
-        Hash of the weights file, checked against the description.
+        Hash of the weights file, checked against the description; empty where there is none.
     options : dict
         The ``[options]`` table of the description: shapes and settings of the network.
     description : dict
         The whole of ``model.toml``.
+    base : ModelFiles or None
+        The model that it is built upon.
     """
 
     name: str
@@ -60,11 +66,13 @@ class ModelFiles:
     sha256: str
     options: dict[str, Any]
     description: dict[str, Any]
+    base: ModelFiles | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides what the model says: its weights, network and options."""
-        settings = json.dumps([self.sha256, self.arch, self.options], sort_keys=True)
+        """Hash of all that decides what the model says: weights, network, options and base."""
+        bases = [self.base.fingerprint] if self.base else []
+        settings = json.dumps([self.sha256, self.arch, self.options, *bases], sort_keys=True)
         return hashlib.sha256(settings.encode()).hexdigest()
 
     @property
@@ -90,14 +98,16 @@ def available() -> list[ModelFiles]:
 
     A folder that is no model is left out; `find` says what is wrong with it.
     """
-    found: dict[str, ModelFiles] = {}
+    return [_read(folder) for folder in _folders().values()]
+
+
+def _folders() -> dict[str, Path]:
+    found: dict[str, Path] = {}
     for root in (user_folder(), sleepstream_models.FOLDER):
-        if not root.is_dir():
-            continue
-        for folder in sorted(root.iterdir()):
-            if (folder / DESCRIPTION_FILE).is_file() and folder.name not in found:
-                found[folder.name] = _read(folder)
-    return list(found.values())
+        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+            if (folder / DESCRIPTION_FILE).is_file():
+                found.setdefault(folder.name, folder)
+    return found
 
 
 def find(name: str, kind: str | None = None) -> ModelFiles:
@@ -120,21 +130,23 @@ def find(name: str, kind: str | None = None) -> ModelFiles:
     ModelError
         Nothing of that name, a damaged file, or another kind of model.
     """
-    folders = [user_folder() / name, sleepstream_models.FOLDER / name, Path(name)]
-    for folder in folders:
+    model = _read(_folder(name))
+    if kind is not None and model.kind != kind:
+        raise ModelError(
+            f"a model of kind {kind!r} called {name!r}",
+            f"it is of kind {model.kind!r} ({model.folder})",
+            f"name another one; `sleepstream models list` shows each {kind}",
+        )
+    return model
+
+
+def _folder(name: str) -> Path:
+    for folder in (user_folder() / name, sleepstream_models.FOLDER / name, Path(name)):
         if (folder / DESCRIPTION_FILE).is_file():
-            model = _read(folder)
-            if kind is not None and model.kind != kind:
-                raise ModelError(
-                    f"a model of kind {kind!r} called {name!r}",
-                    f"it is of kind {model.kind!r} ({folder})",
-                    f"name another one; `sleepstream models list` shows each {kind}",
-                )
-            return model
-    names = ", ".join(model.name for model in available()) or "none"
+            return folder
     raise ModelError(
         f"a model called {name!r}",
-        f"these models: {names}",
+        f"these models: {', '.join(_folders()) or 'none'}",
         "name one of them, a folder with a model.toml, or import one (`sleepstream models import`)",
     )
 
@@ -234,26 +246,28 @@ def _key(key: str) -> str:
     return key if bare else json.dumps(key)
 
 
-def _read(folder: Path) -> ModelFiles:
+def _read(folder: Path, *, with_base: bool = True) -> ModelFiles:
     path = folder / DESCRIPTION_FILE
     try:
         description = tomllib.loads(path.read_text(encoding="utf-8"))
         kind, arch = description["kind"], description["arch"]
         expected = description["sha256"]
-        weights = (folder / WEIGHTS_FILE).read_bytes()
+        actual = (
+            hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest() if expected else ""
+        )
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
         raise ModelError(
             f"a model in {folder} (model.toml with kind, arch, sha256, and {WEIGHTS_FILE})",
             f"{type(error).__name__}: {error}",
             "import or install the model again",
         ) from error
-    actual = hashlib.sha256(weights).hexdigest()
     if actual != expected:
         raise ModelError(
             f"weights of {folder.name!r} with sha256 {str(expected)[:12]}… as model.toml says",
             f"sha256 {actual[:12]}…, so the file was changed or damaged",
             "import or install the model again",
         )
+    base = description.get("base") if with_base else None
     return ModelFiles(
         name=folder.name,
         folder=folder,
@@ -262,4 +276,6 @@ def _read(folder: Path) -> ModelFiles:
         sha256=actual,
         options=dict(description.get("options", {})),
         description=description,
+        # a base has none of its own, so that no two models can be built upon each other
+        base=None if base is None else _read(_folder(str(base)), with_base=False),
     )

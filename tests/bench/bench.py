@@ -24,7 +24,7 @@ from sleepstream.outputs.dashboard import Dashboard
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage
 from sleepstream.stager import device
-from sleepstream.stager.stager import NO_DECODER, Stager
+from sleepstream.stager.stager import Stager
 from sleepstream.store.nights import NightStore
 
 ROUNDS = 60
@@ -73,7 +73,7 @@ def signal_step(sfreq: float, rng: np.random.Generator) -> Callable[[], None]:
 def main() -> None:
     device.single_thread()
     rng = np.random.default_rng(0)
-    bare, full = stager(NO_DECODER), stager(Settings().models.decoder)
+    bare, full = stager("none"), stager(Settings().models.decoder)
     one, other = epochs(rng), epochs(rng)
     for _ in range(NIGHT):  # deep in the night, with a full context
         full.step(next(other))

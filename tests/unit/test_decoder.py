@@ -12,12 +12,13 @@ from sleepstream.stager.decoder import (
     GptDecoder,
     NoDecoder,
     SleepGptDecoder,
-    convert_sleepgpt,
-    load_decoder,
 )
+from sleepstream.stager.decoders import load_decoder
 from sleepstream.stager.forecast import stationary, transitions
+from sleepstream.stager.fusion import FusionDecoder
 from sleepstream.stager.gpt import Gpt, GptShape, KVCache
-from sleepstream.stager.sleepgpt import SleepGpt
+from sleepstream.stager.hmm import HmmDecoder
+from sleepstream.stager.sleepgpt import SleepGpt, convert_sleepgpt
 
 CPU = torch.device("cpu")
 PUBLISHED = Path(__file__).parents[3] / "shared/data/third_party_weights/sleepgpt"
@@ -286,5 +287,14 @@ def test_weights_that_do_not_fit_are_refused(tmp_path, changes):
         load_decoder(saved(tmp_path / "odd", **changes), CPU)
 
 
-def test_none_is_no_decoder():
-    assert isinstance(load_decoder(None, CPU), NoDecoder)
+@pytest.mark.parametrize(
+    ("name", "kind"), [("none", NoDecoder), ("hmm", HmmDecoder), ("gpt-fusion", FusionDecoder)]
+)
+def test_decoders_without_weights_have_a_name_and_a_card(name, kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLEEPSTREAM_MODELS", str(tmp_path))
+    model = weights.find(name, "decoder")
+    assert model.sha256 == ""
+    assert "research" in model.card
+    decoder = load_decoder(model, CPU)
+    assert isinstance(decoder, kind)
+    assert decoder.name == name

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from encoder_data import Features, Recording
-from encoder_synthesis import synthesize
 from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array
 from sleepstream.stager.encoder import LIMIT, log_amplitude
+from sleepstream_training.encoder.data import Features, Recording
+from sleepstream_training.encoder.synthesis import synthesize
 
 STAGE_SHARES = (0.22, 0.16, 0.32, 0.13, 0.17)
 """Shares of the stages among the synthetic epochs: a clinical night, N1 a little more often."""
@@ -149,7 +149,7 @@ def augment(x: Float32Array, lean: float, rng: np.random.Generator) -> Float32Ar
     for i in np.flatnonzero(rng.random(n) < 0.08):  # missing samples are zero
         at, length = int(rng.integers(EPOCH_N_SAMPLES)), int(rng.integers(100, 800))
         out[i, at : at + length] = 0
-    return np.clip(out, -LIMIT, LIMIT)
+    return np.asarray(np.clip(out, -LIMIT, LIMIT))
 
 
 def _tilts(n: int, lean: float, rng: np.random.Generator) -> Float32Array:
@@ -158,7 +158,8 @@ def _tilts(n: int, lean: float, rng: np.random.Generator) -> Float32Array:
     low = np.minimum(_OCTAVES.astype(int), 6)
     curve = knots[:, low] * (1 - (_OCTAVES - low)) + knots[:, low + 1] * (_OCTAVES - low)
     curve = curve + rng.normal(lean, 0.3, size=(n, 1)) * high_step()
-    return (curve - curve[:, _REFERENCE].mean(axis=1, keepdims=True)).astype(np.float32)
+    centred = curve - curve[:, _REFERENCE].mean(axis=1, keepdims=True)
+    return np.asarray(centred, dtype=np.float32)
 
 
 def high_step() -> Float32Array:

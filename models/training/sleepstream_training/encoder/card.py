@@ -17,8 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from encoder_calibration import Calibration, figures
-from encoder_data import (
+from sklearn.metrics import recall_score
+
+from sleepstream.messages import STAGES, Float32Array
+from sleepstream.stager.encoder import Encoder
+from sleepstream.stager.weights import ModelFiles, save_model
+from sleepstream_training.encoder.calibration import Calibration, figures
+from sleepstream_training.encoder.data import (
     DEVELOPMENT,
     FEATURES,
     HELD_OUT_RAW,
@@ -27,14 +32,9 @@ from encoder_data import (
     load_development,
     load_recording,
 )
-from encoder_pools import STAGE_SHARES
-from encoder_strange import UNSEEN, unseen
-from encoder_teachers import load_teachers, opinion
-from sklearn.metrics import recall_score
-
-from sleepstream.messages import STAGES, Float32Array
-from sleepstream.stager.encoder import Encoder
-from sleepstream.stager.weights import ModelFiles, save_model
+from sleepstream_training.encoder.pools import STAGE_SHARES
+from sleepstream_training.encoder.strange import UNSEEN, unseen
+from sleepstream_training.encoder.teachers import load_teachers, opinion
 
 GAINS = (1.0, 0.3, 3.0)
 TITLES = {"tinysleepnet": "TinySleepNet", "deepsleepnet": "DeepSleepNet"}

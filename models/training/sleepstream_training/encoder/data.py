@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import signal
 from sleepstream_replay.synthetic import synthetic_night
 
-from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, STAGES, Float32Array
+from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, STAGES, Float32Array
+from sleepstream.signal.filters import HighPass
 from sleepstream.stager.encoder import MIN_AMPLITUDE_UV, RunningGain, log_amplitude
 
 DEVELOPMENT = ("ucddb018", "prerau_segment")
@@ -64,10 +64,10 @@ class Recording:
 
 def high_passed(run: Float32Array) -> Float32Array:
     """Return contiguous epochs after the serving path's 0.3 Hz high-pass, settled at the start."""
-    sos = signal.butter(2, 0.3, "highpass", fs=SFREQ, output="sos")
-    samples = run.ravel().astype(np.float64)
-    out, _ = signal.sosfilt(sos, samples, zi=signal.sosfilt_zi(sos) * samples[0])
-    return out.astype(np.float32).reshape(-1, EPOCH_N_SAMPLES)
+    samples = run.ravel()
+    high_pass = HighPass()
+    high_pass.begin(float(samples[0]))
+    return high_pass.push(samples).reshape(-1, EPOCH_N_SAMPLES)
 
 
 def load_recording(path: Path) -> Recording:

@@ -76,8 +76,10 @@ def unseen(name: str, n: int, rng: np.random.Generator) -> Float32Array:
     elif name == "heart":
         phase = np.cumsum(1.05 + 0.03 * rng.normal(size=len(t))) / SFREQ % 1
         beats = ((0.3, 0.012, 900), (0.33, 0.012, -200), (0.27, 0.01, -90), (0.15, 0.03, 120))
-        out = sum(a * np.exp(-0.5 * ((phase - at) / w) ** 2) for at, w, a in beats)
-        out = out + 180 * np.exp(-0.5 * ((phase - 0.6) / 0.05) ** 2) + 5 * rng.normal(size=len(t))
+        out = np.zeros(len(t))
+        for at, width, size in beats:
+            out += size * np.exp(-0.5 * ((phase - at) / width) ** 2)
+        out += 180 * np.exp(-0.5 * ((phase - 0.6) / 0.05) ** 2) + 5 * rng.normal(size=len(t))
     elif name == "steps":
         out = 50 * rng.choice((-1.0, 1.0), size=len(t) // 100).repeat(100)
     else:

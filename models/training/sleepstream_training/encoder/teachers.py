@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from encoder_data import Recording
-from encoder_pools import Pool, high_step, make_pool, one_hot
-from encoder_synthesis import events
 from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array, Stage
 from sleepstream.stager.encoder import TinySleepNet
 from sleepstream.stager.imports import convert_tinysleepnet, read_state_dict
+from sleepstream_training.encoder.data import Recording
+from sleepstream_training.encoder.pools import Pool, high_step, make_pool, one_hot
+from sleepstream_training.encoder.synthesis import events
 
 LABEL_WEIGHT = np.array([0.4, 0.0, 0.0, 0.6, 0.0], dtype=np.float32)
 """Of a real window's target: its label, W or N3; the rest is what the teachers say.

@@ -115,10 +115,10 @@ def fit(
         optimizer.zero_grad()
         losses = F.cross_entropy((logits + bias) / log_t.exp(), target, reduction="none")
         loss = (weight * losses).sum() / weight.sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     centred = (bias - bias.mean()).tolist() if given is None else given
     return Calibration(
         # 0.0 +: no -0.0 in the description

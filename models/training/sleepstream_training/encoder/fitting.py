@@ -23,10 +23,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from encoder_calibration import Source, calibrate, figures
-from encoder_card import write_model
-from encoder_data import load_features, load_raw, made_up_nights, night_shares
-from encoder_pools import (
+from sklearn.metrics import cohen_kappa_score, recall_score
+from torch.nn import functional as F
+
+from sleepstream.messages import N_STAGES
+from sleepstream.stager.device import single_thread
+from sleepstream.stager.encoder import ARCHITECTURES, LIMIT
+from sleepstream_training.encoder.calibration import Source, calibrate, figures
+from sleepstream_training.encoder.card import write_model
+from sleepstream_training.encoder.data import load_features, load_raw, made_up_nights, night_shares
+from sleepstream_training.encoder.pools import (
     STAGE_SHARES,
     Pool,
     batch,
@@ -35,14 +41,8 @@ from encoder_pools import (
     one_hot,
     synthetic_pool,
 )
-from encoder_strange import strange
-from encoder_teachers import load_teachers, real_pools
-from sklearn.metrics import cohen_kappa_score, recall_score
-from torch.nn import functional as F
-
-from sleepstream.messages import N_STAGES
-from sleepstream.stager.device import single_thread
-from sleepstream.stager.encoder import ARCHITECTURES, LIMIT
+from sleepstream_training.encoder.strange import strange
+from sleepstream_training.encoder.teachers import load_teachers, real_pools
 
 BATCH = (32, 6, 16, 8)
 LATE_BATCH = (34, 14, 11, 3)
@@ -175,7 +175,9 @@ def fit(
 ) -> Progress:
     """Train to the end of the budget; the best averaged weights end up in ``.work/``."""
     average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.997), use_buffers=True
+        network,
+        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.997),
+        use_buffers=True,  # type: ignore[no-untyped-call]
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
     progress = Progress()
@@ -201,7 +203,7 @@ def fit(
         target = torch.cat((target, torch.full((N_STRANGE, N_STAGES), 1 / N_STAGES)))
         loss = F.cross_entropy(network(torch.cat((x, unknown))), target)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(network)
@@ -249,7 +251,7 @@ def predict(network: torch.nn.Module, pool: Pool) -> torch.Tensor:
     network.eval()
     scaled = np.clip(pool.signals * np.exp(-pool.log_gains)[:, None], -LIMIT, LIMIT)
     x = torch.from_numpy(scaled)[:, None]
-    return torch.cat([network(part) for part in x.split(64)])
+    return torch.cat([network(part) for part in x.split(64)])  # type: ignore[no-untyped-call]
 
 
 def scores(network: torch.nn.Module, held_out: dict[str, Pool]) -> dict[str, float]:

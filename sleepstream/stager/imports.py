@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sleepstream.errors import ModelError
-from sleepstream.stager.encoder import TinySleepNet
+from sleepstream.stager.networks import TinySleepNet
 from sleepstream.stager.sleepgpt import convert_sleepgpt
 from sleepstream.stager.weights import ModelFiles, save_model
 

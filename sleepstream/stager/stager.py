@@ -33,6 +33,10 @@ class EpochEncoder(Protocol):
         """Stage one window and leave no trace."""
         ...
 
+    def skip(self) -> None:
+        """Let an unscorable epoch pass."""
+        ...
+
     def reset(self) -> None:
         """Forget the night."""
         ...
@@ -118,6 +122,8 @@ class Stager:
         if epoch.index != self._n_epochs:
             raise ValueError(f"epoch {self._n_epochs} comes next, not {epoch.index}")
         probs = self._encoder.step(epoch.data).probs if epoch.scorable else None
+        if probs is None:
+            self._encoder.skip()
         decoded = self._decoder.step(probs)
         self._n_epochs += 1
         return self._estimate(epoch, probs, decoded, self._disorder.step(_stage(probs, decoded)))

@@ -42,6 +42,9 @@ class RunningScale:
         odds = np.exp(data[0, :5] * max(self._n, 1) / (self._sum + 1e-6))
         return EncoderOutput(probs=frozen(odds / odds.sum()))
 
+    def skip(self):
+        self._n += 1
+
     def reset(self):
         self._sum, self._n = 0.0, 0
 

@@ -13,14 +13,9 @@ import torch
 from sleepstream.errors import ModelError, SettingsError
 from sleepstream.messages import Float32Array
 from sleepstream.stager.device import choose, single_thread
-from sleepstream.stager.encoder import (
-    ARCHITECTURES,
-    DeepSleepNet,
-    Encoder,
-    RunningGain,
-    TinySleepNet,
-    log_amplitude,
-)
+from sleepstream.stager.encoder import ARCHITECTURES, Encoder
+from sleepstream.stager.front_end import RunningGain, log_amplitude
+from sleepstream.stager.networks import DeepSleepNet, TinySleepNet
 from sleepstream.stager.weights import ModelFiles, find, save_model
 
 CPU = torch.device("cpu")

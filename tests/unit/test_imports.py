@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sleepstream.errors import ModelError
-from sleepstream.stager.encoder import Encoder, TinySleepNet
+from sleepstream.stager.encoder import Encoder
 from sleepstream.stager.imports import import_checkpoint
+from sleepstream.stager.networks import TinySleepNet
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 PUBLISHED = DATA / "third_party_weights" / "sleepgpt"

@@ -16,7 +16,7 @@ class Reader:
 
     def __init__(self, sha256: str = "e" * 64) -> None:
         self.sha256 = sha256
-        self.n_steps = 0
+        self.reset()
 
     def step(self, data):
         self.n_steps += 1
@@ -25,8 +25,11 @@ class Reader:
     def peek(self, data):
         return EncoderOutput(probs=frozen(0.1 + 0.5 * np.eye(5)[int(data[0, 0])]))
 
+    def skip(self):
+        self.n_skipped += 1
+
     def reset(self):
-        self.n_steps = 0
+        self.n_steps = self.n_skipped = 0
 
 
 def scorer(sha256: str = "d" * 64) -> DisorderScorer:

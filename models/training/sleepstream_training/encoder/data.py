@@ -17,7 +17,7 @@ from sleepstream_replay.synthetic import synthetic_night
 
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, STAGES, Float32Array
 from sleepstream.signal.filters import HighPass
-from sleepstream.stager.encoder import MIN_AMPLITUDE_UV, RunningGain, log_amplitude
+from sleepstream.stager.front_end import MIN_AMPLITUDE_UV, RunningGain, log_amplitude
 
 DEVELOPMENT = ("ucddb018", "prerau_segment")
 """Recordings that the card reports on; never trained or selected on."""

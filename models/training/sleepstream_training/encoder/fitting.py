@@ -28,7 +28,8 @@ from torch.nn import functional as F
 
 from sleepstream.messages import N_STAGES
 from sleepstream.stager.device import single_thread
-from sleepstream.stager.encoder import ARCHITECTURES, LIMIT
+from sleepstream.stager.encoder import ARCHITECTURES
+from sleepstream.stager.front_end import LIMIT
 from sleepstream_training.encoder.calibration import Source, calibrate, figures
 from sleepstream_training.encoder.card import write_model
 from sleepstream_training.encoder.data import load_features, load_raw, made_up_nights, night_shares

@@ -15,7 +15,7 @@ import torch
 from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array
-from sleepstream.stager.encoder import LIMIT, log_amplitude
+from sleepstream.stager.front_end import LIMIT, log_amplitude
 from sleepstream_training.encoder.data import Features, Recording
 from sleepstream_training.encoder.synthesis import synthesize
 

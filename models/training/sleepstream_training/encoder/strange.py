@@ -10,7 +10,7 @@ import numpy as np
 from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, SFREQ, Float32Array
-from sleepstream.stager.encoder import LIMIT
+from sleepstream.stager.front_end import LIMIT
 
 UNSEEN = ("flat", "mains", "white noise", "heart", "steps")
 """Signals to ask about. The first three are near what is learned from, the others are not."""

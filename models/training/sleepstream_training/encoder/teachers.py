@@ -16,8 +16,8 @@ import torch
 from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array, Stage
-from sleepstream.stager.encoder import TinySleepNet
 from sleepstream.stager.imports import convert_tinysleepnet, read_state_dict
+from sleepstream.stager.networks import TinySleepNet
 from sleepstream_training.encoder.data import Recording
 from sleepstream_training.encoder.pools import Pool, high_step, make_pool, one_hot
 from sleepstream_training.encoder.synthesis import events

@@ -41,7 +41,7 @@ class SeqSleepNet(SequenceNetwork):
     A filterbank of 32 triangles, each point weighted by a learned number between 0 and 1, makes 32
     bands of it; a bidirectional GRU reads the windows, attention sums them up; a bidirectional GRU
     reads the epochs. With three channels, as published, it would have 157 thousand parameters; the
-    filterbanks and inputs of one make it 124 thousand.
+    filterbanks and inputs of one make it 125 thousand.
 
     Beside the number of channels two things differ from the paper. The normalisation inside the
     recurrent cells is left out: library GRUs have none. And the paper averages what 20 sequences

@@ -1,9 +1,9 @@
 """The decoder: what the encoder says about one epoch, read in the light of the night.
 
-In come the encoder's five probabilities per epoch, or the news that an epoch could not be scored;
-out go the decoder's probabilities, the forecast, and the chance of wake and of REM in five minutes.
-All decoders share one protocol. Here are our GPT with its cache, the published SleepGPT, and none
-at all; `sleepstream.stager.decoders` knows them by name.
+In come the encoder's five probabilities per epoch and the numbers of its spectrum, or the news that
+an epoch could not be scored; out go the decoder's probabilities, the forecast, and the chance of
+wake and of REM in five minutes. All decoders share one protocol. Here are our GPT with its cache,
+the published SleepGPT, and none at all; `sleepstream.stager.decoders` knows them by name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from sleepstream.messages import N_STAGES, Float32Array, Float64Array, Stage, frozen
-from sleepstream.stager import context, forecast
+from sleepstream.stager import context, forecast, spectral
 from sleepstream.stager.gpt import Gpt, KVCache, split
 from sleepstream.stager.sleepgpt import STAGES_AHEAD, SleepGpt, fuse
 
@@ -57,11 +57,24 @@ class Decoder(Protocol):
     name: str
     sha256: str
 
-    def step(self, probs: Float32Array | None) -> DecoderOutput:
-        """Take in one epoch's probabilities, None where it was unscorable."""
+    def step(
+        self, probs: Float32Array | None, spectrum: Float32Array | None = None
+    ) -> DecoderOutput:
+        """Take in one epoch.
+
+        Parameters
+        ----------
+        probs : ndarray of float32, shape (5,), or None
+            What the encoder says; None where the epoch was unscorable.
+        spectrum : ndarray of float32, shape (17,), or None
+            From `sleepstream.stager.spectral.describe`; None where it is not known. Decoders that
+            read probabilities alone do not look at it.
+        """
         ...
 
-    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+    def peek(
+        self, probs: Float32Array | None, spectrum: Float32Array | None = None
+    ) -> DecoderOutput:
         """Say what `step` would say, and leave no trace."""
         ...
 
@@ -82,13 +95,21 @@ class NoDecoder:
         self.sha256 = hashlib.sha256(self._matrix.tobytes()).hexdigest()
         self.reset()
 
-    def step(self, probs: Float32Array | None) -> DecoderOutput:
+    def step(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Take in one epoch's probabilities, None where it was unscorable."""
         output = self.peek(probs)
         self._belief = output.probs.astype(np.float64)
         return output
 
-    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+    def peek(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Say what `step` would say, and leave no trace."""
         return _markov_output(self._belief @ self._matrix if probs is None else probs, self._matrix)
 
@@ -98,7 +119,7 @@ class NoDecoder:
 
 
 class GptDecoder:
-    """Our GPT over soft stages, one cached step per epoch.
+    """Our GPT over soft stages and the spectrum, one cached step per epoch.
 
     Parameters
     ----------
@@ -116,27 +137,36 @@ class GptDecoder:
         self._device = device
         self._gpt = gpt.to(device).eval()
         self._cache = KVCache(gpt.shape, device)
-        self._context = context.start()
+        self._before = _start()
 
-    def step(self, probs: Float32Array | None) -> DecoderOutput:
+    def step(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,
+    ) -> DecoderOutput:
         """Take in one epoch's probabilities, None where it was unscorable."""
-        self._context, output = self._run(probs)
+        self._before, output = self._run(probs, spectrum)
         self._cache.advance()
         return output
 
-    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+    def peek(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,
+    ) -> DecoderOutput:
         """Say what `step` would say, and leave no trace."""
-        return self._run(probs)[1]
+        return self._run(probs, spectrum)[1]
 
     def reset(self) -> None:
         """Forget the night."""
         self._cache.reset()
-        self._context = context.start()
+        self._before = _start()
 
     @torch.inference_mode()
-    def _run(self, probs: Float32Array | None) -> tuple[context.Context, DecoderOutput]:
-        row = np.zeros(N_STAGES) if probs is None else probs
-        after, inputs = context.advance(self._context, row[None], [probs is not None])
+    def _run(
+        self, probs: Float32Array | None, spectrum: Float32Array | None
+    ) -> tuple[_Before, DecoderOutput]:
+        after, inputs = self._inputs(probs, spectrum)
         logits = self._gpt(torch.from_numpy(inputs[None]).to(self._device), self._cache)
         now, ahead, soon = (part.double().cpu() for part in split(logits[0, 0]))
         rows = ahead.softmax(dim=-1)
@@ -149,6 +179,31 @@ class GptDecoder:
             p_wake_5min=p_wake,
             p_rem_5min=p_rem,
         )
+
+    def _inputs(
+        self, probs: Float32Array | None, spectrum: Float32Array | None
+    ) -> tuple[_Before, Float32Array]:
+        """Return what is known after this epoch, and its input vector, shape (1, n)."""
+        row = np.zeros(N_STAGES) if probs is None else probs
+        night, inputs = context.advance(self._before.night, row[None], [probs is not None])
+        if not self._gpt.shape.n_spectral:
+            return _Before(night, self._before.spectrum), inputs
+        told = probs is not None and spectrum is not None
+        numbers = spectrum if told else np.zeros(spectral.N_NUMBERS)
+        usual, rows = spectral.advance(self._before.spectrum, np.asarray(numbers)[None], [told])
+        return _Before(night, usual), np.concatenate([inputs, rows], axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """What the GPT's inputs depend on besides the epoch itself."""
+
+    night: context.Context
+    spectrum: spectral.Baseline
+
+
+def _start() -> _Before:
+    return _Before(context.start(), spectral.start())
 
 
 class SleepGptDecoder:
@@ -182,14 +237,22 @@ class SleepGptDecoder:
         self._matrix = forecast.transitions()
         self.reset()
 
-    def step(self, probs: Float32Array | None) -> DecoderOutput:
+    def step(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Take in one epoch's probabilities, None where it was unscorable."""
         output = self.peek(probs)
         self._stages.append(int(output.probs.argmax()))
         self._predicted.append(self._predict())
         return output
 
-    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+    def peek(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Say what `step` would say, and leave no trace."""
         return _markov_output(self._fused(probs), self._matrix)
 

@@ -54,13 +54,21 @@ class FusionDecoder:
         self._weight = weight
         self._before: DecoderOutput | None = None
 
-    def step(self, probs: Float32Array | None) -> DecoderOutput:
+    def step(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Take in one epoch's probabilities, None where it was unscorable."""
         fused = self._fused(probs)
         self._before = self._language_model.step(_hard(probs, fused))
         return replace(self._before, probs=fused)
 
-    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+    def peek(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Say what `step` would say, and leave no trace."""
         fused = self._fused(probs)
         return replace(self._language_model.peek(_hard(probs, fused)), probs=fused)

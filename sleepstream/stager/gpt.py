@@ -1,10 +1,11 @@
 """The GPT over the night: a small causal transformer and its key-value cache.
 
-In come input vectors, one per epoch (see `sleepstream.stager.context`); out go logits of the
-stage now, of the stages one to twenty epochs ahead, and of wake or REM in the next five minutes.
-Attention sees the last `window` epochs and no further, with a penalty that grows with distance,
-so a position is only ever a distance and a ring of keys serves a night of any length. The mask of
-training, of a full recompute and of the ring is the same.
+In come input vectors, one per epoch (see `sleepstream.stager.context` and
+`sleepstream.stager.spectral`); out go logits of the stage now, of the stages one to twenty epochs
+ahead, and of wake or REM in the next five minutes. Attention sees the last `window` epochs and no
+further, with a penalty that grows with distance, so a position is only ever a distance and a ring
+of keys serves a night of any length. The mask of training, of a full recompute and of the ring is
+the same.
 
 References
 ----------
@@ -33,7 +34,9 @@ class GptShape:
     Attributes
     ----------
     n_inputs : int
-        Length of an epoch's input vector.
+        Length of the part of an epoch's input vector that is the context.
+    n_spectral : int
+        Length of the part behind it, that of the spectrum; 0 for none.
     width, n_layers, n_heads : int
         Of the transformer.
     window : int
@@ -41,6 +44,7 @@ class GptShape:
     """
 
     n_inputs: int
+    n_spectral: int = 0
     width: int = 64
     n_layers: int = 3
     n_heads: int = 4
@@ -59,7 +63,9 @@ class GptShape:
     @property
     def step_flops(self) -> int:
         """Floating-point operations of one cached step over a full window."""
-        weights = self.width * (self.n_inputs + N_OUTPUTS + 12 * self.width * self.n_layers)
+        spectral = self.width * (self.n_spectral + self.width) if self.n_spectral else 0
+        blocks = 12 * self.width * self.n_layers
+        weights = self.width * (self.n_inputs + N_OUTPUTS + blocks) + spectral
         return 2 * (weights + 2 * self.n_layers * self.window * self.width)
 
 
@@ -178,6 +184,15 @@ class Gpt(nn.Module):
         super().__init__()
         self.shape = shape
         self.embed = nn.Linear(shape.n_inputs, shape.width)
+        self.embed_spectrum = (
+            nn.Sequential(
+                nn.Linear(shape.n_spectral, shape.width),
+                nn.GELU(),
+                nn.Linear(shape.width, shape.width),
+            )
+            if shape.n_spectral
+            else None
+        )
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layers))
         self.norm = nn.LayerNorm(shape.width)
         self.head = nn.Linear(shape.width, N_OUTPUTS)
@@ -189,8 +204,8 @@ class Gpt(nn.Module):
 
         Parameters
         ----------
-        inputs : Tensor, shape (n_nights, n_epochs, n_inputs)
-            With a cache: one night, one epoch.
+        inputs : Tensor, shape (n_nights, n_epochs, n_inputs + n_spectral)
+            The context, then the spectrum. With a cache: one night, one epoch.
         cache : KVCache, optional
             The night so far. The epoch is written into it; `KVCache.advance` keeps it there.
 
@@ -207,7 +222,9 @@ class Gpt(nn.Module):
         if cache is not None and inputs.shape[:2] != (1, 1):
             raise ValueError(f"a cache takes one epoch of one night, not {tuple(inputs.shape[:2])}")
         bias = self.bias(inputs.shape[1]) if cache is None else -self.slopes * cache.ages()
-        x = self.embed(inputs)
+        x = self.embed(inputs[..., : self.shape.n_inputs])
+        if self.embed_spectrum is not None:
+            x = x + self.embed_spectrum(inputs[..., self.shape.n_inputs :])
         for layer, block in enumerate(self.blocks):
             x = block(x, bias, layer, cache)
         logits: Tensor = self.head(self.norm(x))

@@ -61,12 +61,20 @@ class HmmDecoder:
         self.sha256 = hashlib.sha256(self._matrix.tobytes() + self._prior.tobytes()).hexdigest()
         self.reset()
 
-    def step(self, probs: Float32Array | None) -> DecoderOutput:
+    def step(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Take in one epoch's probabilities, None where it was unscorable."""
         self._belief = self._filtered(probs)
         return self._output(self._belief)
 
-    def peek(self, probs: Float32Array | None) -> DecoderOutput:
+    def peek(
+        self,
+        probs: Float32Array | None,
+        spectrum: Float32Array | None = None,  # noqa: ARG002
+    ) -> DecoderOutput:
         """Say what `step` would say, and leave no trace."""
         return self._output(self._filtered(probs))
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from sleepstream.messages import DisorderScore, Epoch, Float32Array, Stage, StageEstimate
-from sleepstream.stager import weights
+from sleepstream.stager import spectral, weights
 from sleepstream.stager.decoder import Decoder, DecoderOutput
 from sleepstream.stager.decoders import load_decoder
 from sleepstream.stager.disorder import DisorderScorer
@@ -124,7 +124,7 @@ class Stager:
         probs = self._encoder.step(epoch.data).probs if epoch.scorable else None
         if probs is None:
             self._encoder.skip()
-        decoded = self._decoder.step(probs)
+        decoded = self._decoder.step(probs, _spectrum(epoch))
         self._n_epochs += 1
         return self._estimate(epoch, probs, decoded, self._disorder.step(_stage(probs, decoded)))
 
@@ -137,7 +137,8 @@ class Stager:
             Provisional. Its disorder score is that of the epochs closed so far.
         """
         probs = self._encoder.peek(epoch.data).probs if epoch.scorable else None
-        return self._estimate(epoch, probs, self._decoder.peek(probs), self._disorder.score)
+        decoded = self._decoder.peek(probs, _spectrum(epoch))
+        return self._estimate(epoch, probs, decoded, self._disorder.score)
 
     def reset(self) -> None:
         """Forget the night: the next epoch is number 0."""
@@ -172,6 +173,10 @@ class Stager:
             final=epoch.final,
             model=self.model,
         )
+
+
+def _spectrum(epoch: Epoch) -> Float32Array | None:
+    return spectral.describe(epoch.data) if epoch.scorable else None
 
 
 def _stage(probs: Float32Array | None, decoded: DecoderOutput) -> Stage | None:

@@ -8,6 +8,7 @@ ring; every step carries its own state and none depends on how the samples were 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +27,30 @@ from sleepstream.signal import quality
 from sleepstream.signal.filters import HighPass, Resampler
 from sleepstream.signal.montage import Montage
 from sleepstream.signal.ring import Ring
-from sleepstream.signal.timeline import Run, Timeline, fill_missing
+from sleepstream.signal.timeline import Anchor, Run, Timeline, fill_missing
 
 RING_N_SAMPLES = 4 * EPOCH_N_SAMPLES
 _RAW, _CONDITIONED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class EpocherState:
+    """What has to be known at the end of an epoch to go on after an outage.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Epochs that are closed.
+    anchor : Anchor
+        What ties the grid of the samples to the sender's clock.
+    unit_checked, unit_warned : bool
+        Whether the amplitude has confirmed the declared unit, or raised a doubt.
+    """
+
+    n_epochs: int
+    anchor: Anchor
+    unit_checked: bool
+    unit_warned: bool
 
 
 class Epocher:
@@ -108,6 +129,30 @@ class Epocher:
                 yield from self._push_run(item)
             else:
                 self._notes.append(item)
+
+    def state(self, epoch: Epoch) -> EpocherState:
+        """Return what has to be known to go on behind `epoch`, the one just yielded."""
+        return EpocherState(
+            epoch.index + 1, self.timeline.anchor, self._unit_checked, self._unit_warned
+        )
+
+    def resume(self, state: EpocherState) -> None:
+        """Go on after an outage, as if nothing had come since the end of the last epoch.
+
+        The next sample comes after a gap: the filters settle on it, and the epochs in the gap
+        close when it arrives.
+
+        Parameters
+        ----------
+        state : EpocherState
+            Of an epocher of the same rate and montage. This one must be fresh.
+        """
+        self._n_epochs = state.n_epochs
+        self._unit_checked, self._unit_warned = state.unit_checked, state.unit_warned
+        end = state.n_epochs * EPOCH_N_SAMPLES
+        self._ring.skip_to(end)
+        newest = int(self._resampler.inputs_of(end - 1, 1)[0])
+        self.timeline.resume(state.anchor, newest + 1)
 
     def window(self) -> Epoch | None:
         """Return the thirty seconds that end now as a provisional epoch.

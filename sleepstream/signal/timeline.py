@@ -67,6 +67,22 @@ class Run:
     fresh: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """One place of the grid whose time is known; all others follow at the nominal rate.
+
+    Attributes
+    ----------
+    place : int
+        Number on the grid.
+    time_s : float
+        Its time on the sender's clock, in seconds.
+    """
+
+    place: int
+    time_s: float
+
+
 class Timeline:
     """Places samples on a regular grid by their time stamps.
 
@@ -92,8 +108,29 @@ class Timeline:
         self._slip = 0  # samples put in (or left out, if negative) since the last break
         self._late_start_s: float | None = None  # while samples come whose time is past
         self._n_late = 0
+        self._resumed = False  # until the first sample after an outage has its place
         self.n_missing = 0
         self.n_dropped = 0
+
+    @property
+    def anchor(self) -> Anchor:
+        """What ties the grid to the sender's clock; it changes only where time breaks."""
+        return Anchor(self._grid_start, self._anchor_s)
+
+    def resume(self, anchor: Anchor, place: int) -> None:
+        """Go on with a grid after an outage, as if nothing had come since `place`.
+
+        Parameters
+        ----------
+        anchor : Anchor
+            Of the grid, as it was at `place`.
+        place : int
+            Number on the grid of the first sample that is missing.
+        """
+        self.reset()
+        self._anchored, self._resumed = True, True
+        self._anchor_s, self._grid_start = anchor.time_s, anchor.place
+        self._count = place - anchor.place
 
     def time_of(self, index: int) -> float:
         """Return the sender's time of place `index` on the grid, in seconds.
@@ -141,6 +178,9 @@ class Timeline:
                 continue
             if not self._anchored:
                 self._anchored, self._anchor_s, fresh = True, float(stamps[0]), True
+            elif self._resumed:
+                self._resumed, fresh = False, True
+                yield self._break(float(stamps[0]))
             deviations, smoothed = self._smooth(stamps)
             # each stamp is held against what the ones before it led us to expect
             errors = np.concatenate(([self._error_s], smoothed[:-1]))

@@ -19,6 +19,7 @@ from sleepstream_replay.cli import replay
 
 import sleepstream
 from sleepstream import config
+from sleepstream.cli_training import train
 from sleepstream.errors import SleepstreamError
 
 PATH = click.Path(path_type=Path)
@@ -111,6 +112,7 @@ def run(context: click.Context, config_file: Path | None) -> None:
     leave_out=(
         "stream.lsl_stream",
         "stream.timeout",
+        "stream.stale",
         "stream.grace",
         "stream.duration",
         "staging.provisional",
@@ -133,7 +135,28 @@ def score(  # noqa: PLR0917 - click passes by name
     context.exit(do(settings, file, store=not no_store, out=out, as_json=as_json))
 
 
+@cli.command()
+@click.argument("probs", type=PATH)
+@click.option("--out", type=PATH, help="Write the corrected epochs to a file, .csv.")
+@JSON
+@settings_flags("models", leave_out=("models.encoder", "models.disorder"))
+@click.pass_context
+def decode(
+    context: click.Context,
+    probs: Path,
+    out: Path | None,
+    as_json: bool,
+    config_file: Path | None,
+) -> None:
+    """Correct another stager's night: PROBS is a CSV of its stage probabilities, or - for stdin."""
+    settings = in_force(context, config_file).settings
+    from sleepstream.commands.decode import decode as do  # noqa: PLC0415
+
+    context.exit(do(settings, probs, out=out, as_json=as_json))
+
+
 cli.add_command(replay)
+cli.add_command(train)
 
 
 @cli.command()

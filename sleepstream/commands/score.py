@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sleepstream.commands.record import Record
-from sleepstream.commands.setup import console, load_stager
+from sleepstream.commands.setup import console, load_stager, writing
 from sleepstream.config import Settings
-from sleepstream.errors import SettingsError, StoreError
+from sleepstream.errors import SettingsError
 from sleepstream.hypnogram import Hypnogram, agreement
 from sleepstream.messages import EPOCH_S, STAGES, Event, StageEstimate, stage_name
 from sleepstream.outputs.sink import Collected
@@ -133,18 +133,11 @@ def _stage(
 
 def _write(estimates: Sequence[StageEstimate], out: Path) -> None:
     """Write estimates as lines of JSON or as a table, by the file's ending."""
-    try:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            if out.suffix == ".jsonl":
-                file.writelines(json_line(estimate) + "\n" for estimate in estimates)
-            else:
-                csv.writer(file).writerows([CSV_HEADER, *map(_csv_row, estimates)])
-    except OSError as error:
-        raise StoreError(
-            f"to write the estimates to {out}",
-            f"{type(error).__name__}: {error.strerror}",
-            "name a file in a folder that is there and can be written to",
-        ) from error
+    with writing(out) as file:
+        if out.suffix == ".jsonl":
+            file.writelines(json_line(estimate) + "\n" for estimate in estimates)
+        else:
+            csv.writer(file).writerows([CSV_HEADER, *map(_csv_row, estimates)])
 
 
 def _csv_row(estimate: StageEstimate) -> list[str | float]:

@@ -1,4 +1,4 @@
-"""Parts that `run` and `score` build in the same way: the console, the stager, a clean stop."""
+"""Parts that several commands build in the same way: console, stager, a file, a clean stop."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from rich.console import Console
 
 from sleepstream.config import Settings
+from sleepstream.errors import StoreError
 from sleepstream.stager import device
 from sleepstream.stager.stager import Stager
 
@@ -42,6 +45,26 @@ def load_stager(settings: Settings, say: Console) -> Stager:
     )
     say.print(f"models: {names.encoder} + {names.decoder} ({stager.model}) on {reason}")
     return stager
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[TextIO]:
+    """Open a file for what came out.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    try:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise StoreError(
+            f"to write to {out}",
+            f"{type(error).__name__}: {error.strerror}",
+            "name a file in a folder that is there and can be written to",
+        ) from error
 
 
 @contextmanager

@@ -130,14 +130,14 @@ class Processes:
         Its number, and how many there are.
     device : torch.device
         Where it computes.
-    reason : str
-        One sentence on why there.
+    place : str
+        The same in words.
     """
 
     rank: int
     size: int
     device: torch.device
-    reason: str
+    place: str
 
     @property
     def first(self) -> bool:
@@ -172,10 +172,11 @@ def processes(device: str) -> Iterator[Processes]:
     SettingsError
         The device is not there.
     """
-    chosen, reason = choose(device)
+    chosen, _ = choose(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    place = torch.cuda.get_device_name() if chosen.type == "cuda" else "the CPU"
     if size == 1:
-        yield Processes(0, 1, chosen, reason)
+        yield Processes(0, 1, chosen, place)
         return
     if chosen.type == "cuda":
         chosen = torch.device("cuda", _own_gpu())
@@ -184,7 +185,7 @@ def processes(device: str) -> Iterator[Processes]:
     distributed.init_process_group(backend, timeout=LONGEST_WAIT)
     try:
         yield Processes(
-            distributed.get_rank(), size, chosen, f"{reason}; {size} processes ({backend})"
+            distributed.get_rank(), size, chosen, f"{size} processes ({backend}) on {place}"
         )
     finally:
         distributed.destroy_process_group()

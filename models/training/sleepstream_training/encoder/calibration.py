@@ -10,7 +10,7 @@ Guo C, Pleiss G, Sun Y, Weinberger KQ. On calibration of modern neural networks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from sleepstream.messages import N_STAGES, Float32Array
 
-SOURCE_MASS = {"synthetic": 0.5, "real": 0.3, "made_up": 0.2}
-"""How much each source counts. Only the first has true shares of all stages and many subjects."""
-
 TOLERANCE = 0.01
 """By how much (nats) a bias may make any one source worse."""
+
+TEMPERATURES = (0.1, 10.0)
+"""A network that has learned nothing yet would be divided by no end of it."""
 
 N_BINS = 15
 
@@ -35,14 +35,28 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Logits, shape (n, 5), and labels, shape (n,), of one held-out source."""
+    """What a network says of one held-out source.
+
+    Attributes
+    ----------
+    logits : Tensor, shape (n, 5)
+        Of each epoch.
+    labels : ndarray of int, shape (n,)
+        Its stage.
+    weight : float
+        How much the source counts.
+    by_stage : bool
+        Whether each stage counts the same, instead of each epoch.
+    """
 
     logits: torch.Tensor
     labels: IntArray
+    weight: float = 1.0
+    by_stage: bool = False
 
     def half(self, start: int) -> Source:
         """Return every other epoch."""
-        return Source(self.logits[start::2], self.labels[start::2])
+        return replace(self, logits=self.logits[start::2], labels=self.labels[start::2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +81,7 @@ def calibrate(sources: dict[str, Source], shares: Float32Array) -> Calibration:
     Parameters
     ----------
     sources : dict of Source
-        By the names in `SOURCE_MASS`.
+        By name.
     shares : ndarray, shape (5,)
         Shares of the stages in whole nights, to which the epochs are weighted.
     """
@@ -79,8 +93,7 @@ def calibrate(sources: dict[str, Source], shares: Float32Array) -> Calibration:
     for part in np.linspace(0.1, 1.0, 10):
         some = fit(fitted, shares, scaled(whole, part))
         rise = {name: _loss(some, s) - _loss(plain, s) for name, s in judged.items()}
-        overall = sum(SOURCE_MASS[name] * value for name, value in rise.items())
-        print(f"{part:.1f} of the bias changes the other half by {rise}", flush=True)
+        overall = sum(sources[name].weight * value for name, value in rise.items())
         if overall < best and max(rise.values()) < TOLERANCE:
             best, taken = overall, float(part)
     return fit(sources, shares, scaled(fit(sources, shares, None).bias, taken))
@@ -98,13 +111,10 @@ def fit(
     logits = torch.cat([source.logits for source in sources.values()])
     labels = np.concatenate([source.labels for source in sources.values()])
     weights = np.concatenate(
-        [
-            SOURCE_MASS[name] * balanced(source.labels, name == "real")
-            for name, source in sources.items()
-        ]
+        [source.weight * balanced(source.labels, source.by_stage) for source in sources.values()]
     )
     mass = np.bincount(labels, weights, minlength=N_STAGES)
-    weight = torch.from_numpy(weights * (shares / mass)[labels]).float()
+    weight = torch.from_numpy(weights * shares[labels] / mass[labels]).float()
     target = torch.from_numpy(labels)
     log_t = torch.zeros(1, requires_grad=True)
     bias = torch.tensor(given or NO_BIAS, requires_grad=given is None)
@@ -122,7 +132,7 @@ def fit(
     centred = (bias - bias.mean()).tolist() if given is None else given
     return Calibration(
         # 0.0 +: no -0.0 in the description
-        round(log_t.exp().item(), 3),
+        round(log_t.exp().clamp(*TEMPERATURES).item(), 3),
         tuple(0.0 + round(b, 3) for b in centred),
     )
 

@@ -1,276 +1,346 @@
-"""Train an encoder and write it, with its card, into a model folder.
+"""Fitting a network: batches in, the weights out that did best on what was held out.
 
-::
-
-    python models/training/encoder.py --arch tinysleepnet --data ../shared/data --minutes 30 \
-        --out models/sleepstream_models/tinysleepnet
-
-Own random initialisation; four sources (see `encoder_pools` and `encoder_teachers`) and signals
-that are no EEG; calibrated on held-out subjects (`encoder_calibration`).
-The state is saved every few minutes in ``.work/``: the same command goes on where it was cut off.
-Everything is seeded; ``--minutes`` decides how many steps are made, ``--steps`` fixes them.
+Every step draws from a generator made of the seed, the step and the process, and nothing else: a
+training that was cut off and goes on makes the same steps, bit for bit, as one that was not. A
+training by the clock first measures how fast it is and settles the number of steps; from then on
+it is like any other, and ``--steps`` repeats it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import copy
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
-from sklearn.metrics import cohen_kappa_score, recall_score
-from torch.nn import functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
-from sleepstream.messages import N_STAGES
-from sleepstream.stager.device import single_thread
-from sleepstream.stager.encoder import ARCHITECTURES
-from sleepstream.stager.front_end import LIMIT
-from sleepstream_training.encoder.calibration import Source, calibrate, figures
-from sleepstream_training.encoder.card import write_model
-from sleepstream_training.encoder.data import load_features, load_raw, made_up_nights, night_shares
-from sleepstream_training.encoder.pools import (
-    STAGE_SHARES,
-    Pool,
-    batch,
-    make_pool,
-    night_pool,
-    one_hot,
-    synthetic_pool,
-)
-from sleepstream_training.encoder.strange import strange
-from sleepstream_training.encoder.teachers import load_teachers, real_pools
+from sleepstream.errors import SettingsError
+from sleepstream.messages import Float32Array
+from sleepstream_training.encoder.recipe import Training
+from sleepstream_training.encoder.sources import Batch, HeldOut, IntArray, TrainingData
+from sleepstream_training.evaluation import metrics
+from sleepstream_training.runs import Processes, Reporter, Run
 
-BATCH = (32, 6, 16, 8)
-LATE_BATCH = (34, 14, 11, 3)
-LATE = 0.4
-"""Of each batch, up to that share of the budget and after it: synthetic, real, edited, made up.
+SAVE_EVERY_S = 60.0
+N_WARM, MEASURED_S = 3, 3.0
+"""A training by the clock measures steps for so long, after so many."""
 
-Made-up nights teach the rhythms soon, but they have little W, and W that looks like REM in a real
-recording needs real windows.
-"""
+MANY = 1_000_000
 
-N_STRANGE = 2
-"""Of each batch: signals that are no EEG, of which every stage is as likely as another."""
+BATCH = 64
+"""Items at a time when nothing is learned."""
 
-HELD_OUT_NIGHTS = range(2000, 2003)
-"""Seeds of the made-up nights to choose by."""
-
-TRAINING_NIGHTS = range(1000, 1014)
-"""Seeds of the made-up nights to learn from."""
+Weights = dict[str, Tensor]
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a training has come."""
+    """How far a training has come.
+
+    Attributes
+    ----------
+    step, n_steps : int
+        Steps made, and of how many.
+    elapsed_s : float
+        Seconds that they took.
+    loss_sum, loss_n : float, int
+        Since the last line of the curves.
+    best, best_step : float, int
+        The best score on what was held out, and when it was.
+    """
 
     step: int = 0
+    n_steps: int = 0
     elapsed_s: float = 0.0
-    best: float = -1.0
+    loss_sum: float = 0.0
+    loss_n: int = 0
+    best: float = -math.inf
     best_step: int = 0
 
 
-def main() -> None:
-    """Train, choose, write."""
-    args = arguments()
-    single_thread()
-    args.work.mkdir(parents=True, exist_ok=True)
-    train, held_out = pools(args)
-    torch.manual_seed(args.seed)
-    network = ARCHITECTURES[args.arch]()
-    progress = fit(network, train, held_out, args)
-    state = torch.load(args.work / f"{args.arch}-best.pt", weights_only=True)
-    network.load_state_dict(state)
-    sources = {
-        name: Source(predict(network, pool), pool.targets.argmax(axis=1))
-        for name, pool in held_out.items()
-    }
-    calibration = calibrate(sources, night_shares(args.data, args.seed))
-    validation = {
-        name: figures(calibration.log_probs(source.logits).exp().numpy(), source.labels)
-        for name, source in sources.items()
-    }
-    chosen = asdict(progress) | scores(network, held_out)
-    write_model(args, state, calibration, chosen, validation)
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The weights that are kept, and how they came about."""
+
+    weights: Weights
+    progress: Progress
 
 
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description="Train an encoder.")
-    parser.add_argument("--arch", choices=sorted(ARCHITECTURES), required=True)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--steps", type=int, help="make exactly so many steps instead")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--work", type=Path, default=Path(".work"))
-    parser.add_argument("--n-synthetic", type=int, default=30_000)
-    parser.add_argument("--n-real", type=int, default=5_000)
-    parser.add_argument("--n-edited", type=int, default=9_000)
-    parser.add_argument("--n-made-up", type=int, default=12_000)
-    return parser.parse_args()
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """The training was asked to stop, and has kept its state."""
 
 
-def pools(args: argparse.Namespace) -> tuple[list[Pool], dict[str, Pool]]:
-    """Make the pools to learn from and to choose by, or read back those made before."""
-    seed, work = args.seed, args.work
-    raw, features = load_raw(args.data), load_features(args.data, seed)
-    pieces = {part: np.concatenate([r for x in raw[part] for r in x.runs]) for part in raw}
-    print(f"raw epochs { ({k: len(v) for k, v in pieces.items()}) }", flush=True)
+@dataclass(slots=True, eq=False)
+class Fitting:
+    """A training in progress.
 
-    def synthetic() -> list[Pool]:
-        train, out = features["train"], features["held_out"]
-        return [
-            synthetic_pool(train, pieces["train"], args.n_synthetic, STAGE_SHARES, seed),
-            synthetic_pool(out, pieces["held_out"], 3000, None, seed + 1),
-        ]
+    Attributes
+    ----------
+    network : Module
+        On the device, not yet trained; the same on all processes.
+    data : TrainingData
+        Where batches come from.
+    how : Training
+        Of the recipe.
+    run : Run
+        Where the state is kept.
+    processes : Processes
+        Which process this is.
+    reporter : Reporter
+        Who tells a person.
+    stop : callable
+        Asked after each step whether to stop.
+    """
 
-    def real() -> list[Pool]:
-        sizes = (args.n_real, args.n_edited)
-        return list(real_pools(raw["train"], load_teachers(args.data), sizes, seed))
+    network: nn.Module
+    data: TrainingData
+    how: Training
+    run: Run
+    processes: Processes
+    reporter: Reporter
+    stop: Callable[[], bool]
+    progress: Progress = field(init=False, default_factory=Progress)
+    _best: Weights = field(init=False, default_factory=dict)
+    _average: AveragedModel = field(init=False)
+    _optimizer: torch.optim.Optimizer = field(init=False)
+    _learner: nn.Module = field(init=False)
 
-    def made_up() -> list[Pool]:
-        return [
-            night_pool(made_up_nights(TRAINING_NIGHTS), args.n_made_up, seed),
-            night_pool(made_up_nights(HELD_OUT_NIGHTS), 1500, seed),
-        ]
-
-    made = kept(work / f"pool-synthetic-{seed}-{args.n_synthetic}.npz", synthetic)
-    windows = kept(work / f"pool-real-{seed}-{args.n_real}-{args.n_edited}.npz", real)
-    nights = kept(work / f"pool-made-up-{seed}-{args.n_made_up}.npz", made_up)
-    out = raw["held_out"]
-    labelled = make_pool(
-        pieces["held_out"],
-        one_hot(np.concatenate([y for r in out for y in r.labels])),
-        np.concatenate([g for r in out for g in r.log_gains]),
-    )
-    return [made[0], *windows, nights[0]], {
-        "synthetic": made[1],
-        "real": labelled,
-        "made_up": nights[1],
-    }
-
-
-def kept(path: Path, make: Callable[[], list[Pool]]) -> list[Pool]:
-    """Return pools read from `path`, or make them and keep them there."""
-    if not path.exists():
-        made = make()
-        fields = {f"{k}.{f}": getattr(p, f) for k, p in enumerate(made) for f in Pool.__slots__}
-        np.savez(path.with_suffix(".new.npz"), **fields)
-        path.with_suffix(".new.npz").replace(path)
-        print(f"{path.name} made", flush=True)
-    with np.load(path) as z:
-        n = len(z.files) // len(Pool.__slots__)
-        return [Pool(**{f: z[f"{k}.{f}"] for f in Pool.__slots__}) for k in range(n)]
-
-
-def fit(
-    network: torch.nn.Module,
-    train: list[Pool],
-    held_out: dict[str, Pool],
-    args: argparse.Namespace,
-) -> Progress:
-    """Train to the end of the budget; the best averaged weights end up in ``.work/``."""
-    average = torch.optim.swa_utils.AveragedModel(
-        network,
-        multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.997),
-        use_buffers=True,  # type: ignore[no-untyped-call]
-    )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-    progress = Progress()
-    state_file = args.work / f"{args.arch}-state.pt"
-    if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        progress = Progress(**state["progress"])
-    started = time.monotonic() - progress.elapsed_s
-    while (done := share_done(progress, args)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = (
-                1.5e-3 * min(1, (progress.step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * done))
+    def __post_init__(self) -> None:
+        if self.how.batch % self.processes.size:
+            raise SettingsError(
+                f"a batch that {self.processes.size} processes can share",
+                f"training.batch = {self.how.batch}",
+                "choose a multiple with --set training.batch=…",
             )
-        # the step's own generator: a run that was cut off goes on with the same batches
-        rng = np.random.default_rng((args.seed, progress.step))
-        torch.manual_seed(args.seed * 1_000_003 + progress.step)
-        network.train()
-        x, target = batch(train, BATCH if done < LATE else LATE_BATCH, rng)
-        unknown = torch.from_numpy(strange(N_STRANGE, rng))[:, None]
-        target = torch.cat((target, torch.full((N_STRANGE, N_STAGES), 1 / N_STAGES)))
-        loss = F.cross_entropy(network(torch.cat((x, unknown))), target)
-        optimizer.zero_grad()
+        self._average = AveragedModel(self.network, multi_avg_fn=self._remember, use_buffers=True)
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=self.how.learning_rate,
+            weight_decay=self.how.weight_decay,
+        )
+        self._learner = self.network
+        if self.processes.size > 1:
+            self._learner = DistributedDataParallel(self.network)
+
+    def fit(self) -> Fitted:
+        """Train to the end, from where it was left.
+
+        Raises
+        ------
+        Stopped
+            Somebody wanted it to; the same command goes on.
+        """
+        self._resume()
+        started = saved = time.monotonic()
+        before_s = self.progress.elapsed_s
+        batches = self._batches(self.progress.step, self.progress.n_steps)
+        for signals, targets in batches:
+            self._step(signals, targets)
+            self.reporter.at("training", self.progress.step, self.progress.n_steps)
+            now = time.monotonic()
+            self.progress.elapsed_s = before_s + now - started
+            done = self.progress.step == self.progress.n_steps
+            if done or self.progress.step % self.how.evaluate_every == 0:
+                self._look()
+                saved = self._save()
+            elif now - saved > SAVE_EVERY_S:
+                saved = self._save()
+            if not done and self.processes.largest(float(self.stop())):
+                self._save()
+                raise Stopped(f"step {self.progress.step} of {self.progress.n_steps}")
+        return Fitted(self._best, self.progress)
+
+    def _resume(self) -> None:
+        state = self.run.load()
+        if state is None:
+            self.progress.n_steps = self.how.steps or self._settled_steps()
+            self.reporter.say(f"{self.progress.n_steps} steps; kept in {self.run.folder}")
+            return
+        self.network.load_state_dict(state["network"])
+        self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best, self.progress = state["best"], Progress(**state["progress"])
+        self.reporter.say(
+            f"going on after step {self.progress.step} of {self.progress.n_steps}, from "
+            f"{self.run.folder}"
+        )
+
+    def _save(self) -> float:
+        self.run.save(
+            {
+                "network": self.network.state_dict(),
+                "average": self._average.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "best": self._best,
+                "progress": asdict(self.progress),
+            }
+        )
+        return time.monotonic()
+
+    def _settled_steps(self) -> int:
+        """Return how many steps fit into the minutes, measured on a copy that is thrown away."""
+        self.reporter.say("measuring the speed")
+        trial = replace(self, network=copy.deepcopy(self.network))
+        trial.progress.n_steps = MANY
+        started, n = 0.0, 0
+        for n, (signals, targets) in enumerate(trial._batches(0, MANY), -N_WARM):
+            if n == 0:
+                started = time.monotonic()
+            trial._step(signals, targets)
+            spent = time.monotonic() - started if n >= 0 else 0.0
+            if self.processes.largest(spent) > MEASURED_S:
+                break
+        step_s = self.processes.largest((time.monotonic() - started) / (n + 1))
+        started = time.monotonic()
+        trial._scores()
+        look_s = self.processes.largest(time.monotonic() - started)
+        return max(1, int(60 * self.how.minutes / (step_s + look_s / self.how.evaluate_every)))
+
+    def _batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Make this process' part of each batch, some ahead if there are threads for it."""
+        n = self.how.batch // self.processes.size
+
+        def make(step: int) -> Batch:
+            rng = np.random.default_rng((self.how.seed, step, self.processes.rank))
+            return self.data.batch(rng, n, step / max(1, stop))
+
+        if not self.how.workers:
+            yield from map(make, range(start, stop))
+            return
+        ahead: deque[Future[Batch]] = deque()
+        with ThreadPoolExecutor(self.how.workers) as threads:
+            try:
+                for step in range(start, stop):
+                    ahead.append(threads.submit(make, step))
+                    if len(ahead) > 2 * self.how.workers:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                threads.shutdown(cancel_futures=True)
+
+    def _step(self, signals: Float32Array, targets: Float32Array) -> None:
+        step, rank = self.progress.step, self.processes.rank
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate(self.how, step, self.progress.n_steps)
+        # dropout draws from torch's own generator
+        seed = np.random.SeedSequence((self.how.seed, step, rank)).generate_state(1, np.uint64)
+        torch.manual_seed(int(seed[0] >> np.uint64(1)))
+        self._learner.train()
+        device = self.processes.device
+        logits = self._learner(torch.from_numpy(signals).to(device))
+        loss = cross_entropy(logits, torch.from_numpy(targets).to(device))
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        average.update_parameters(network)
-        progress.step += 1
-        progress.elapsed_s = time.monotonic() - started
-        if progress.step % 250 == 0 or share_done(progress, args) >= 1:
-            found = scores(average.module, held_out)
-            line = {"loss": round(loss.item(), 4), **asdict(progress), **found}
-            print(json.dumps(line), flush=True)
-            if found["score"] > progress.best:
-                progress.best, progress.best_step = found["score"], progress.step
-                torch.save(average.module.state_dict(), args.work / f"{args.arch}-best.pt")
-            save_state(state_file, network, average, optimizer, progress)
-    return progress
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.how.clip)
+        self._optimizer.step()
+        self._average.update_parameters(self.network)
+        self.progress.step += 1
+        self.progress.loss_sum += float(loss.detach())
+        self.progress.loss_n += 1
+
+    def _remember(
+        self, averages: Sequence[Tensor], values: Sequence[Tensor], _: Tensor | int
+    ) -> None:
+        """Move averages towards values; faster at first, or the first weights would linger."""
+        n = self.progress.step
+        share = 1 - min(self.how.average, (1 + n) / (10 + n))
+        for average, value in zip(averages, values, strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, share)
+            else:
+                average.copy_(value)
+
+    def _look(self) -> None:
+        """Measure the averaged weights on what was held out, and keep them if they are the best."""
+        progress = self.progress
+        found = self._scores()
+        loss = progress.loss_sum / progress.loss_n
+        progress.loss_sum, progress.loss_n = 0.0, 0
+        # nothing held out: the last ones are taken
+        score = found.get("score", float(progress.step))
+        if score > progress.best:
+            progress.best, progress.best_step = score, progress.step
+            weights = self._average.module.state_dict()
+            self._best = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        self.run.note(
+            {
+                "step": progress.step,
+                "loss": round(loss, 4),
+                "rate": float(f"{rate(self.how, progress.step - 1, progress.n_steps):.3g}"),
+                "elapsed_s": round(progress.elapsed_s, 1),
+                **found,
+            }
+        )
+        figures = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+        self.reporter.say(
+            f"step {progress.step}/{progress.n_steps}  {progress.elapsed_s:.0f} s  "
+            f"loss {loss:.3f}  {figures}".rstrip()
+        )
+
+    def _scores(self) -> dict[str, float]:
+        if not self.processes.first:
+            return {}
+        return scores(self._average.module, self.data.held_out, self.processes.device)
 
 
-def save_state(
-    path: Path,
-    network: torch.nn.Module,
-    average: torch.optim.swa_utils.AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    progress: Progress,
-) -> None:
-    """Write all that a training needs to go on, or leave what was there."""
-    content = {
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "progress": asdict(progress),
-    }
-    torch.save(content, path.with_suffix(".new"))
-    path.with_suffix(".new").replace(path)
+def rate(how: Training, step: int, n_steps: int) -> float:
+    """Return the learning rate of a step."""
+    rising = min(1.0, (step + 1) / max(1.0, how.warmup * n_steps))
+    falling = 0.5 * (1 + math.cos(math.pi * step / n_steps)) if how.schedule == "cosine" else 1.0
+    return how.learning_rate * rising * falling
 
 
-def share_done(progress: Progress, args: argparse.Namespace) -> float:
-    """Return how much of the budget is used up, 0 to 1."""
-    if args.steps:
-        return float(progress.step / args.steps)
-    return float(progress.elapsed_s / (60 * args.minutes))
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy over the epochs that have a target.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (n, 5) or (n, n_epochs, 5)
+        Of a network that says something of one epoch, or of each in a sequence.
+    targets : Tensor, shape (n, n_epochs, 5)
+        Probabilities; zeros where an epoch has no part.
+    """
+    targets = targets.reshape(-1, targets.shape[-1])
+    log_probs = logits.reshape(targets.shape).log_softmax(1)
+    return -(targets * log_probs).sum() / targets.sum().clamp(min=1.0)
 
 
 @torch.inference_mode()
-def predict(network: torch.nn.Module, pool: Pool) -> torch.Tensor:
-    """Return the logits, shape (n, 5), of a pool as it is."""
+def predict(network: nn.Module, held_out: HeldOut, device: torch.device) -> tuple[Tensor, IntArray]:
+    """Return logits, shape (n, 5), and labels, shape (n,), of the epochs that have a label."""
     network.eval()
-    scaled = np.clip(pool.signals * np.exp(-pool.log_gains)[:, None], -LIMIT, LIMIT)
-    x = torch.from_numpy(scaled)[:, None]
-    return torch.cat([network(part) for part in x.split(64)])  # type: ignore[no-untyped-call]
+    parts = [
+        network(torch.from_numpy(held_out.signals[at : at + BATCH]).to(device)).cpu()
+        for at in range(0, len(held_out.signals), BATCH)
+    ]
+    labels = held_out.labels.reshape(-1)
+    logits = torch.cat(parts).reshape(len(labels), -1)
+    known = labels >= 0
+    return logits[torch.from_numpy(known)], labels[known]
 
 
-def scores(network: torch.nn.Module, held_out: dict[str, Pool]) -> dict[str, float]:
-    """Return agreement with what was held out: synthetic epochs, real W and N3, made-up nights."""
-    said = {name: predict(network, pool).argmax(1).numpy() for name, pool in held_out.items()}
-    true = {name: pool.targets.argmax(1) for name, pool in held_out.items()}
-    synthetic, made_up = (
-        float(cohen_kappa_score(true[name], said[name])) for name in ("synthetic", "made_up")
-    )
-    recall = recall_score(true["real"], said["real"], labels=[0, 3], average=None, zero_division=0)
-    return {
-        "synthetic_kappa": round(synthetic, 4),
-        "real_w_recall": round(float(recall[0]), 4),
-        "real_n3_recall": round(float(recall[1]), 4),
-        "made_up_kappa": round(made_up, 4),
-        "score": round(0.5 * synthetic + 0.3 * float(recall.mean()) + 0.2 * made_up, 4),
-    }
-
-
-if __name__ == "__main__":
-    main()
+def scores(
+    network: nn.Module, held_out: Mapping[str, HeldOut], device: torch.device
+) -> dict[str, float]:
+    """Return how well a network does on each held-out set, and the weighted mean as ``score``."""
+    found: dict[str, float] = {}
+    for name, part in held_out.items():
+        logits, labels = predict(network, part, device)
+        counts = metrics.count(labels, logits.softmax(1).numpy())
+        one = metrics.StageCounts(**{key: np.asarray(v)[None] for key, v in asdict(counts).items()})
+        value = metrics.kappa(one) if part.measure == "kappa" else metrics.recall(one)
+        known = value[np.isfinite(value)]
+        found[f"{name}_{part.measure}"] = round(float(known.mean()), 4) if known.size else 0.0
+    if found:
+        weights = [part.weight for part in held_out.values()]
+        found["score"] = round(float(np.average(list(found.values()), weights=weights)), 4)
+    return found

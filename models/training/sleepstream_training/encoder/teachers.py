@@ -1,6 +1,6 @@
 """Real windows and what the teachers say of them.
 
-In come conditioned recordings (`encoder_data`) of which only W and N3 are in the set, out go pools:
+In come conditioned recordings (`encoder.data`) of which only W and N3 are in the set, out go pools:
 windows with a light label, and edited windows that the teachers alone label. The teachers, the
 published TinySleepNet folds, learned from microvolts of a frontal lead. They look at each recording
 through a `View`, a gain and a tilt at which they agree best with its own labels.
@@ -18,8 +18,9 @@ from scipy import fft
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Float32Array, Stage
 from sleepstream.stager.imports import convert_tinysleepnet, read_state_dict
 from sleepstream.stager.networks import TinySleepNet
+from sleepstream_training.encoder.augment import high_step
 from sleepstream_training.encoder.data import Recording
-from sleepstream_training.encoder.pools import Pool, high_step, make_pool, one_hot
+from sleepstream_training.encoder.pools import Pool, make_pool, one_hot
 from sleepstream_training.encoder.synthesis import events
 
 LABEL_WEIGHT = np.array([0.4, 0.0, 0.0, 0.6, 0.0], dtype=np.float32)
@@ -27,6 +28,8 @@ LABEL_WEIGHT = np.array([0.4, 0.0, 0.0, 0.6, 0.0], dtype=np.float32)
 
 Taught by these labels alone, a network learns that whatever looks real and small is W.
 """
+
+TEACHERS = Path("third_party_weights/sleepgpt")
 
 N_ASKED = 12
 """Epochs of each stage by which a view is chosen."""
@@ -59,7 +62,7 @@ class View:
 def load_teachers(folder: Path) -> list[TinySleepNet]:
     """Read the published TinySleepNet folds of ``folder/third_party_weights/sleepgpt``."""
     teachers = []
-    for path in sorted((folder / "third_party_weights/sleepgpt").glob("tinysleepnet_fold*.tar")):
+    for path in sorted((folder / TEACHERS).glob("tinysleepnet_fold*.tar")):
         tensors, _ = convert_tinysleepnet(path, read_state_dict(path))
         network = TinySleepNet()
         network.load_state_dict(tensors)
@@ -128,7 +131,6 @@ def real_pools(
     edited: list[tuple[Float32Array, Float32Array, float]] = []
     for recording in recordings:
         view = best_view(recording, teachers, rng)
-        print(f"{recording.name} seen at {view}", flush=True)
         share = [round(n / len(recordings)) for n in sizes]
         windows = [_window(recording, rng) for _ in range(share[0])]
         signals = np.stack([w[0] for w in windows])

@@ -1,0 +1,102 @@
+"""``sleepstream train``: recipes and data in, model folders out; `sleepstream_training` does it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sleepstream.commands.setup import console, stop_on_signals
+from sleepstream.errors import SettingsError
+from sleepstream.stager.weights import user_folder
+
+EXTRA = ("sklearn",)
+"""What training needs beside what the daemon needs: the extra ``train``."""
+
+INTERRUPTED = 130
+
+
+def require_extra(modules: Sequence[str] = EXTRA) -> None:
+    """Raise SettingsError unless the libraries of training are installed."""
+    if absent := [name for name in modules if find_spec(name) is None]:
+        raise SettingsError(
+            "the libraries that training needs",
+            f"no module {', '.join(absent)}",
+            "pip install 'sleepstream[train]'",
+        )
+
+
+def encoder(
+    recipe: str,
+    *,
+    changes: dict[str, Any],
+    assignments: Sequence[str],
+    out: Path | None,
+    work: Path | None,
+    device: str,
+) -> int:
+    """Train an encoder.
+
+    Parameters
+    ----------
+    recipe : str
+        Name of a recipe, or its file.
+    changes : dict
+        What the flags say, by the recipe's dotted keys.
+    assignments : sequence of str
+        What ``--set`` says: ``key=value``.
+    out : Path or None
+        The model folder; by default one of the user's models, called like the recipe.
+    work : Path or None
+        Where state and caches are kept.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    int
+        0, or 130 where it was stopped by the user; the same command then goes on.
+
+    Raises
+    ------
+    SleepstreamError
+        Anything that keeps the training from being done.
+    """
+    require_extra()
+    from sleepstream_training import recipes, runs  # noqa: PLC0415 - imports torch
+    from sleepstream_training.encoder.fitting import Stopped  # noqa: PLC0415
+    from sleepstream_training.encoder.recipe import Recipe  # noqa: PLC0415
+    from sleepstream_training.encoder.train import Order, train  # noqa: PLC0415
+
+    order = Order(
+        recipe=recipes.load(
+            "encoder", recipe, Recipe, recipes.parse_changes(assignments) | changes
+        ),
+        out=out or user_folder() / Path(recipe).stem,
+        work=work or runs.default_work(),
+        command=_as_given(),
+    )
+    with runs.processes(device) as processes, stop_on_signals() as stop:
+        say = console()
+        with runs.Reporter(say, silent=not processes.first) as reporter:
+            reporter.say(f"training {order.out.name} ({recipe}) on {processes.place}")
+            try:
+                model = train(order, processes, reporter, stop.is_set)
+            except Stopped as stopped:
+                reporter.say(f"stopped at {stopped}; the same command goes on from there")
+                return INTERRUPTED
+    if model:
+        sys.stdout.write(f"{model.folder}\n")
+        say.print(f"its card: {model.folder / 'CARD.md'}")
+        say.print(f"use it with: sleepstream run --encoder {model.folder}")
+    return 0
+
+
+def _as_given() -> list[str]:
+    """Return the command line as it can be said again."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    start = ["torchrun", "--nproc-per-node", str(size), "-m"] if size > 1 else []
+    return [*start, "sleepstream", *sys.argv[1:]]

@@ -29,8 +29,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sleepstream_training.decoder.batches import Donors, Tokens, distort, filled
-from sleepstream_training.decoder.data import SEED, Night, load_encoded, load_hypnograms, sha256
-from sleepstream_training.evaluation.decoder import run_gpt
+from sleepstream_training.decoder.data import SEED, load_encoded, load_hypnograms, sha256
+from sleepstream_training.evaluation.methods import run_gpt
+from sleepstream_training.nights import Night
 
 from sleepstream.stager import context, weights
 from sleepstream.stager.disorder import (

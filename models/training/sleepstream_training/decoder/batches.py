@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sleepstream.messages import N_HORIZONS, N_STAGES, Stage
 from sleepstream.stager import context
 from sleepstream.stager.forecast import SOON_EPOCHS
-from sleepstream_training.decoder.data import MARGIN_EPOCHS, Night, period
+from sleepstream_training.nights import MARGIN_EPOCHS, Night, period
 
 MAX_EPOCHS = 1280
 Array = npt.NDArray[Any]

@@ -1,29 +1,36 @@
-"""The nights that the decoder and the disorder score learn from, and how they are split.
+"""What the decoder learns from, and who is kept out.
 
-In come ``hypnograms/nights.jsonl`` and ``sleep_edf_features/fpzcz_34.npz`` (see the data's README);
-out go nights as arrays, split by subject, and out-of-fold probabilities of a features-only encoder.
-No subject of the held-out part is in any training stage, whichever file the night came from.
+In come ``hypnograms/nights.jsonl`` and ``sleep_edf_features/fpzcz_34.npz`` (or, for the former, any
+folder of hypnograms); out go nights, split by subject, and out-of-fold probabilities of an encoder
+that sees spectral features only. No subject of the held-out part is in any stage of training,
+whichever file the night came from.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GroupKFold
 
-SEED = 2026
-MARGIN_EPOCHS = 60
-"""Wake kept on either side of the sleep period: 30 minutes."""
+from sleepstream.errors import RecordingError
+from sleepstream.messages import N_STAGES
+from sleepstream_training.nights import Night, period, read_nights
 
+SEED = 2026
+N_FOLDS = 5
 N_HELD_OUT_SLEEP_EDF = 20
 HELD_OUT_SHARE = 0.2
+
+HYPNOGRAMS = Path("hypnograms") / "nights.jsonl"
+FEATURES = Path("sleep_edf_features") / "fpzcz_34.npz"
 
 Array = npt.NDArray[Any]
 
@@ -32,34 +39,23 @@ _TIED = ("cap-nfle-19", "contains cap-nfle-19", "identical to cap-rbd-02", "cap-
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Night:
-    """One scored night.
+class Features:
+    """Spectral features of many nights, epoch by epoch, in time order within a record.
 
     Attributes
     ----------
-    name, subject, dataset : str
-        Sleep-EDF subjects are named as PhysioNet names them (``SC401``).
-    stages : ndarray of int8, shape (n_epochs,)
+    x : ndarray, shape (n_epochs, 34)
+        The features, as the file has them.
+    stages : ndarray of int, shape (n_epochs,)
         Scored stages, -1 where there is none.
-    held_out : bool
-        Whether the night is kept from training.
-    ahi : float or None
-        Apnoea-hypopnoea index.
-    age, sex : float or None, str or None
-        Of the subject.
-    probs : ndarray of float32, shape (n_epochs, 5), or None
-        Out-of-fold probabilities of the features-only encoder.
+    record, subject : ndarray of str, shape (n_epochs,)
+        Which night, and whose.
     """
 
-    name: str
-    subject: str
-    dataset: str
+    x: Array
     stages: Array
-    held_out: bool
-    ahi: float | None = None
-    age: float | None = None
-    sex: str | None = None
-    probs: Array | None = None
+    record: Array
+    subject: Array
 
 
 def sha256(path: Path) -> str:
@@ -67,84 +63,166 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def period(stages: Array, margin: int = MARGIN_EPOCHS) -> slice:
-    """Return the sleep period and `margin` epochs on either side."""
-    asleep = np.flatnonzero(stages > 0)
-    if not len(asleep):
-        return slice(0, len(stages))
-    return slice(max(0, int(asleep[0]) - margin), int(asleep[-1]) + margin + 1)
+def load_hypnograms(data: Path) -> list[Night]:
+    """Read the hypnograms of a data folder and hold some subjects out.
+
+    Parameters
+    ----------
+    data : Path
+        A folder with `HYPNOGRAMS` in it, or with any hypnograms.
+
+    Raises
+    ------
+    RecordingError
+        None there, or one that cannot be read.
+    """
+    lines = data / HYPNOGRAMS
+    nights = read_nights([lines if lines.is_file() else data])
+    held_out = held_out_subjects(nights)
+    return [replace(night, held_out=night.subject in held_out) for night in nights]
 
 
-def held_out_subjects(data: Path) -> set[str]:
-    """Return the subjects that no training stage may see: 20 of Sleep-EDF, a fifth elsewhere."""
+def held_out_subjects(nights: Iterable[Night]) -> set[str]:
+    """Return the subjects that no training may see: 20 of Sleep-EDF, a fifth elsewhere."""
     rng = np.random.default_rng(SEED)
-    chosen: set[str] = set()
     by_dataset: dict[str, set[str]] = {}
-    for line in _lines(data):
-        tied = any(mark in line["id"] or mark in str(line.get("note")) for mark in _TIED)
-        group = "sleep-edf" if line["dataset"].startswith("sleep-edf") else line["dataset"]
+    for night in nights:
+        tied = any(mark in night.name or mark in night.note for mark in _TIED)
+        group = "sleep-edf" if night.dataset.startswith("sleep-edf") else night.dataset
         if not tied:
-            by_dataset.setdefault(group, set()).add(_subject(line))
+            by_dataset.setdefault(group, set()).add(night.subject)
+    chosen: set[str] = set()
     for dataset in sorted(by_dataset):
         subjects = sorted(by_dataset[dataset])
-        share = round(HELD_OUT_SHARE * len(subjects))
-        n = N_HELD_OUT_SLEEP_EDF if dataset == "sleep-edf" else share
+        n = round(HELD_OUT_SHARE * len(subjects))
+        if dataset == "sleep-edf":
+            n = min(N_HELD_OUT_SLEEP_EDF, max(n, len(subjects) // 4))
         chosen |= set(rng.choice(subjects, n, replace=False).tolist())
     return chosen
 
 
-def load_hypnograms(data: Path) -> list[Night]:
-    """Read every hypnogram."""
-    held_out = held_out_subjects(data)
-    nights = []
-    for line in _lines(data):
-        subject = _subject(line)
-        stages = np.array([-1 if c == "?" else int(c) for c in line["stages"]], dtype=np.int8)
-        nights.append(
-            Night(
-                name=line["id"],
-                subject=subject,
-                dataset=line["dataset"],
-                stages=stages,
-                held_out=subject in held_out,
-                ahi=line.get("ahi"),
-                age=line.get("age"),
-                sex=line.get("sex"),
-            )
+def read_features(path: Path) -> Features:
+    """Read a file of spectral features.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz`` with ``x`` (n, n_features), ``y``, ``record`` and ``subject``.
+
+    Raises
+    ------
+    RecordingError
+        No such file, or another kind of file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            x, y, record, subject = (file[key] for key in ("x", "y", "record", "subject"))
+    except (OSError, KeyError, ValueError, BadZipFile, AttributeError) as error:
+        raise RecordingError(
+            f"spectral features (x, y, record, subject) in {path}",
+            f"{type(error).__name__}: {error}",
+            "name a file such as sleep_edf_features/fpzcz_34.npz",
+        ) from error
+    return Features(x, y, record, np.array([_sleep_edf_subject(name) for name in subject]))
+
+
+def encoded(features: Features, held_out: Collection[str], kept: Path | None = None) -> list[Night]:
+    """Return the nights with probabilities of features-only encoders that never saw the subject.
+
+    Parameters
+    ----------
+    features : Features
+        Of all subjects.
+    held_out : collection of str
+        Subjects staged by one encoder of all others; these are staged in five folds.
+    kept : Path, optional
+        ``.npz`` in which the probabilities are kept, and found the next time.
+    """
+    out = np.isin(features.subject, sorted(held_out))
+    rest = np.flatnonzero(~out)
+
+    def stage() -> Array:
+        x = causal(features)
+        probs = np.zeros((len(out), N_STAGES), dtype=np.float32)
+        for train, test in GroupKFold(N_FOLDS).split(rest, groups=features.subject[rest]):
+            probs[rest[test]] = _staged(x, features.stages, rest[train], rest[test])
+        if out.any():
+            probs[out] = _staged(x, features.stages, rest, np.flatnonzero(out))
+        return probs
+
+    return _nights(features, out, _kept(kept, stage))
+
+
+def behind(features: Features, learned: Collection[str], kept: Path | None = None) -> list[Night]:
+    """Return the nights of other subjects, staged by an encoder that has learned from `learned`.
+
+    Parameters
+    ----------
+    features : Features
+        Of all subjects.
+    learned : collection of str
+        Subjects to learn from.
+    kept : Path, optional
+        As for `encoded`.
+
+    Raises
+    ------
+    RecordingError
+        There are no other subjects, or none to learn from.
+    """
+    out = ~np.isin(features.subject, sorted(learned))
+    if out.all() or not out.any():
+        raise RecordingError(
+            "features of subjects to learn from, and of others to be judged on",
+            f"{len(set(features.subject[~out]))} of {len(set(features.subject))} subjects among "
+            "those that the decoder has learned from",
+            "name a decoder whose model.toml says what it was trained on, or another file",
         )
-    return nights
+
+    def stage() -> Array:
+        probs = np.zeros((len(out), N_STAGES), dtype=np.float32)
+        rows = np.flatnonzero(~out), np.flatnonzero(out)
+        probs[out] = _staged(causal(features), features.stages, *rows)
+        return probs
+
+    return [night for night in _nights(features, out, _kept(kept, stage)) if night.held_out]
+
+
+def _kept(path: Path | None, make: Callable[[], Array]) -> Array:
+    if path is not None and path.is_file():
+        with np.load(path) as file:
+            found: Array = file["probs"]
+            return found
+    probs = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, probs=probs)
+    return probs
+
+
+def _nights(features: Features, held_out: Array, probs: Array) -> list[Night]:
+    return [
+        replace(night, held_out=bool(held_out[rows[0]]), probs=probs[rows])
+        for night, rows in _records(features)
+    ]
 
 
 def load_encoded(data: Path, work: Path) -> list[Night]:
-    """Return the Sleep-EDF nights with out-of-fold probabilities, made once and kept in `work`.
+    """Return the nights with features in a data folder, staged by encoders that never saw them.
 
-    Training subjects: five folds grouped by subject. Held-out subjects: one model of all training
-    subjects.
+    Parameters
+    ----------
+    data : Path
+        A folder with `HYPNOGRAMS`, which settle who is held out, and `FEATURES` in it.
+    work : Path
+        Where the probabilities are kept.
     """
-    kept = work / "oof.npz"
-    with np.load(data / "sleep_edf_features" / "fpzcz_34.npz") as file:
-        x, y, record, subject = (file[key] for key in ("x", "y", "record", "subject"))
-    held_out = np.isin(subject, sorted(held_out_subjects(data)))
-    if not kept.is_file():
-        probs = _out_of_fold(_causal(x, record), y, subject, held_out)
-        work.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(kept, probs=probs)
-    with np.load(kept) as file:
-        probs = file["probs"]
-    nights = []
-    for name in dict.fromkeys(record.tolist()):
-        rows = record == name
-        nights.append(
-            Night(
-                name=name,
-                subject=str(subject[rows][0]),
-                dataset=f"sleep-edf-{name[:2].lower()}",
-                stages=y[rows],
-                held_out=bool(held_out[rows][0]),
-                probs=probs[rows],
-            )
-        )
-    return nights
+    features, held_out = (
+        read_features(data / FEATURES),
+        held_out_subjects(read_nights([data / HYPNOGRAMS])),
+    )
+    settled = hashlib.sha256(repr(sorted(held_out)).encode() + (data / FEATURES).read_bytes())
+    return encoded(features, held_out, work / f"features-only-{settled.hexdigest()[:10]}.npz")
 
 
 def transition_counts(nights: list[Night]) -> Array:
@@ -158,46 +236,41 @@ def transition_counts(nights: list[Night]) -> Array:
     return counts
 
 
-def _lines(data: Path) -> list[dict[str, Any]]:
-    text = (data / "hypnograms" / "nights.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
-
-
-def _subject(line: dict[str, Any]) -> str:
-    """Name Sleep-EDF's subjects as the feature file does: sleepedf-SC-01 is SC401."""
-    subject = str(line["subject"])
-    if subject.startswith("sleepedf-"):
-        _, group, number = subject.split("-")
-        return f"{group}{'4' if group == 'SC' else '7'}{number}"
-    return subject
-
-
-def _causal(x: Array, record: Array) -> Array:
-    """Logarithms of the positive features, and their distance from the record's mean so far."""
+def causal(features: Features) -> Array:
+    """Return logarithms of the positive features, and their distance from the mean so far."""
+    x = features.x
     positive = (x > 0).all(axis=0)
     logs = np.where(positive, np.log(np.where(positive, x, 1.0) + 1e-12), x)
     centred = np.empty_like(logs)
-    for name in np.unique(record):
-        rows = np.flatnonzero(record == name)
+    for _, rows in _records(features):
         total = np.cumsum(logs[rows], axis=0)
         centred[rows] = logs[rows] - total / np.arange(1, len(rows) + 1)[:, None]
     return np.concatenate([logs, centred], axis=1)
 
 
-def _out_of_fold(x: Array, y: Array, subject: Array, held_out: Array) -> Array:
-    probs = np.zeros((len(y), 5), dtype=np.float32)
-    learn = np.flatnonzero(~held_out & (y >= 0))
-    rest = np.flatnonzero(~held_out)
-    for train, test in GroupKFold(5).split(rest, groups=subject[rest]):
-        fold = rest[train][y[rest[train]] >= 0]
-        probs[rest[test]] = _features_only(x[fold], y[fold]).predict_proba(x[rest[test]])
-        print("fold done", flush=True)
-    unseen = np.flatnonzero(held_out)
-    probs[unseen] = _features_only(x[learn], y[learn]).predict_proba(x[unseen])
-    return probs
+def _records(features: Features) -> list[tuple[Night, Array]]:
+    """Return each record as a night, and its rows in the order of time."""
+    found = []
+    for name in dict.fromkeys(features.record.tolist()):
+        rows = np.flatnonzero(features.record == name)
+        night = Night(
+            name=name,
+            subject=str(features.subject[rows[0]]),
+            dataset=f"sleep-edf-{name[:2].lower()}",
+            stages=features.stages[rows],
+        )
+        found.append((night, rows))
+    return found
 
 
-def _features_only(x: Array, y: Array) -> HistGradientBoostingClassifier:
+def _sleep_edf_subject(name: str) -> str:
+    """Name a subject as the readers of recordings do: SC401 is sleepedf-SC-01."""
+    return f"sleepedf-{name[:2]}-{name[3:]}"
+
+
+def _staged(x: Array, stages: Array, learn: Array, stage: Array) -> Array:
+    """Fit the features-only encoder on some epochs and stage others."""
+    scored = learn[stages[learn] >= 0]
     model = HistGradientBoostingClassifier(
         learning_rate=0.15,
         max_iter=60,
@@ -206,4 +279,5 @@ def _features_only(x: Array, y: Array) -> HistGradientBoostingClassifier:
         early_stopping=False,
         random_state=SEED,
     )
-    return model.fit(x, y)
+    probs: Array = model.fit(x[scored], stages[scored]).predict_proba(x[stage])
+    return probs

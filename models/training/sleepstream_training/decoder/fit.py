@@ -1,72 +1,60 @@
-"""Train the decoder: a GPT over the night.
+"""Fitting the decoder: a recipe and the nights come in, a model folder goes out.
 
-    python -m sleepstream_training.decoder.fit --data ../shared/data --minutes 25 \
-        --out models/sleepstream_models/gpt
-
-Three stages: a language model of hypnograms; simulated encoder errors on the same hypnograms; a
-features-only encoder's out-of-fold probabilities on Sleep-EDF. One thread, seeded; a run that was
-stopped goes on from ``.work/decoder``. Writes the model folder with its card, prints the tables.
+Three phases: a language model of hypnograms; the same with simulated errors of an encoder; and
+out-of-fold probabilities of a real one. Every batch is drawn from a generator made of the seed and
+the step alone, so that a training that was cut off and goes on makes the same steps.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import platform
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sleepstream.stager import context
+from sleepstream.stager.device import single_thread
 from sleepstream.stager.gpt import Gpt, GptShape, split
-from sleepstream.stager.weights import save_model
+from sleepstream.stager.weights import ModelFiles
 from sleepstream_training.decoder.batches import (
     Batch,
     Donors,
+    Tokens,
     as_encoded,
     as_language,
     as_simulated,
     batch,
 )
-from sleepstream_training.decoder.data import (
-    SEED,
-    Night,
-    load_encoded,
-    load_hypnograms,
-    sha256,
-    transition_counts,
-)
-from sleepstream_training.evaluation.decoder import evaluate
+from sleepstream_training.decoder.card import save
+from sleepstream_training.decoder.data import load_encoded, load_hypnograms
+from sleepstream_training.decoder.recipe import Phase, Recipe
+from sleepstream_training.nights import Night
+from sleepstream_training.runs import Reporter, Run
 
-N_NIGHTS = 8
-YARDSTICK = Path("third_party_weights/sleepgpt/gpt_shhs_60_48_3_6.pth.tar")
+SAVE_EVERY_S = 60.0
+CURVE_EVERY = 10
+MEASURED_STEPS = 5
+"""Steps of each phase that are timed where a training goes by the clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One stage of training: its share of the time, its rate, and its mixture of nights."""
-
-    name: str
-    share: float
-    rate: float
-    language: float
-    simulated: float
-    encoded: float
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """The training was asked to stop, and has kept its state."""
 
 
-PHASES = (
-    Phase("language model", 0.4, 2e-3, 1.0, 0.0, 0.0),
-    Phase("simulated errors", 0.35, 1.5e-3, 0.25, 0.75, 0.0),
-    Phase("out-of-fold", 0.25, 7e-4, 0.2, 0.35, 0.45),
-)
+@dataclass(slots=True)
+class _Progress:
+    """Which phase is running, and how many of its steps are done."""
+
+    phase: int = 0
+    step: int = 0
+    elapsed_s: float = 0.0
 
 
 def loss_of(gpt: Gpt, nights: Batch) -> Tensor:
@@ -86,130 +74,207 @@ def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 class Sampler:
-    """Draws batches; its random numbers go on where they stopped."""
+    """Draws batches of training nights.
+
+    Parameters
+    ----------
+    hypnograms, encoded : list of Night
+        Those that are held out are left out.
+    """
 
     def __init__(self, hypnograms: list[Night], encoded: list[Night]) -> None:
-        self._hypnograms = [night for night in hypnograms if not night.held_out]
-        self._encoded = [night for night in encoded if not night.held_out]
-        self._donors = Donors(self._encoded)
-        self.rng = np.random.default_rng(SEED)
+        self.hypnograms = [night for night in hypnograms if not night.held_out]
+        self.encoded = [night for night in encoded if not night.held_out]
+        self._donors = Donors(self.encoded)
 
-    def draw(self, phase: Phase) -> Batch:
+    def draw(self, phase: Phase, rng: np.random.Generator) -> Batch:
         """Draw one batch of the phase's mixture."""
-        kinds = self.rng.choice(
-            3, size=N_NIGHTS, p=[phase.language, phase.simulated, phase.encoded]
-        )
-        return batch([self._night(int(kind)) for kind in kinds])
+        shares = np.array([phase.language, phase.simulated, phase.encoded])
+        kinds = rng.choice(3, size=phase.batch, p=shares / shares.sum())
+        return batch([self._night(int(kind), rng) for kind in kinds])
 
-    def _night(self, kind: int) -> Any:
-        pool = self._encoded if kind == 2 else self._hypnograms
-        night = pool[self.rng.integers(len(pool))]
+    def _night(self, kind: int, rng: np.random.Generator) -> Tokens:
+        pool = self.encoded if kind == 2 else self.hypnograms
+        night = pool[rng.integers(len(pool))]
         if kind == 0:
-            return as_language(night, self.rng)
+            return as_language(night, rng)
         if kind == 1:
-            return as_simulated(night, self._donors, self.rng)
-        return as_encoded(night, self.rng)
+            return as_simulated(night, self._donors, rng)
+        return as_encoded(night, rng)
 
 
-def train(gpt: Gpt, sampler: Sampler, minutes: float, work: Path) -> None:
-    """Run the phases that are not done yet, keeping the state of each step that matters."""
-    state_file = work / "state.pt"
-    state: dict[str, Any] = {"phase": 0, "spent": 0.0, "steps": 0}
-    if state_file.is_file():
-        state = torch.load(state_file, weights_only=True)
-        gpt.load_state_dict(state["gpt"])
-    for number in range(state["phase"], len(PHASES)):
-        phase = PHASES[number]
-        sampler.rng = np.random.default_rng([SEED, number, state["steps"]])
-        _run_phase(gpt, sampler, phase, minutes=minutes, state=state, file=state_file)
-        state = {**state, "phase": number + 1, "spent": 0.0, "gpt": gpt.state_dict()}
-        state.pop("optimizer", None)
-        torch.save(state, state_file)
-        torch.save(gpt.state_dict(), work / f"phase{number}.pt")
+class Fitting:
+    """A training in progress.
 
+    Parameters
+    ----------
+    recipe : Recipe
+        What to do.
+    sampler : Sampler
+        Where batches come from.
+    run : Run
+        Where the state is kept; a training that is there is gone on with.
+    reporter : Reporter
+        Who tells a person.
+    """
 
-def _run_phase(
-    gpt: Gpt, sampler: Sampler, phase: Phase, *, minutes: float, state: dict[str, Any], file: Path
-) -> None:
-    """Train for the phase's share of the time, with a cosine over that time."""
-    budget = 60.0 * minutes * phase.share
-    optimizer = torch.optim.AdamW(
-        gpt.parameters(), lr=phase.rate, betas=(0.9, 0.95), weight_decay=0.05
-    )
-    if "optimizer" in state:
-        optimizer.load_state_dict(state["optimizer"])
-    mean, began, saved = 0.0, time.monotonic() - state["spent"], time.monotonic()
-    first = state["steps"]
-    while (spent := time.monotonic() - began) < budget:
-        warm = min(1.0, (state["steps"] - first + 1) / 20)
-        for group in optimizer.param_groups:
-            group["lr"] = phase.rate * warm * 0.5 * (1 + math.cos(math.pi * spent / budget)) + 1e-6
-        loss = loss_of(gpt, sampler.draw(phase))
-        optimizer.zero_grad()
+    def __init__(self, recipe: Recipe, sampler: Sampler, run: Run, reporter: Reporter) -> None:
+        self.recipe = recipe
+        self.gpt = _network(recipe)
+        self._phases = list(recipe.phases.items())
+        self._sampler, self._run, self._reporter = sampler, run, reporter
+        self._progress = _Progress()
+        self._optimizer = self._new_optimizer()
+        state = run.load() or {}
+        if "gpt" in state:
+            self._progress = _Progress(**state["progress"])
+            self.gpt.load_state_dict(state["gpt"])
+            self._optimizer.load_state_dict(state["optimizer"])
+
+    def fit(self, stop: Callable[[], bool]) -> float:
+        """Train to the end; return the seconds that it took.
+
+        Raises
+        ------
+        Stopped
+            `stop` said so; the same command goes on.
+        """
+        saved = time.monotonic()
+        while self._progress.phase < len(self._phases):
+            name, phase = self._phases[self._progress.phase]
+            while self._progress.step < phase.steps:
+                began = time.monotonic()
+                loss = self.step(self._progress.phase, self._progress.step)
+                self._progress.step += 1
+                self._progress.elapsed_s += time.monotonic() - began
+                self._tell(name, phase, loss)
+                if stop():
+                    self._save()
+                    raise Stopped
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    saved = time.monotonic()
+                    self._save()
+            self._progress.phase, self._progress.step = self._progress.phase + 1, 0
+            self._optimizer = self._new_optimizer()
+            self._save()
+        return self._progress.elapsed_s
+
+    def step(self, number: int, at: int) -> float:
+        """Make step `at` of phase `number`; return its loss."""
+        training, phase = self.recipe.training, self._phases[number][1]
+        rng = np.random.default_rng([training.seed, number, at])
+        warm = min(1.0, (at + 1) / training.warmup)
+        fall = 0.5 * (1 + math.cos(math.pi * at / max(phase.steps, 1)))
+        for group in self._optimizer.param_groups:
+            group["lr"] = phase.learning_rate * warm * fall + 1e-6
+        loss = loss_of(self.gpt, self._sampler.draw(phase, rng))
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(gpt.parameters(), 1.0)
-        optimizer.step()
-        state["steps"] += 1
-        mean = loss.item() if not mean else 0.95 * mean + 0.05 * loss.item()
-        if time.monotonic() - saved > 60:
-            saved = time.monotonic()
-            print(
-                f"{phase.name}: {spent:.0f} s, step {state['steps']}, loss {mean:.3f}", flush=True
-            )
-            kept = {"gpt": gpt.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent}
-            torch.save({**state, **kept}, file)
+        torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), training.clip)
+        self._optimizer.step()
+        return loss.item()
+
+    def _tell(self, name: str, phase: Phase, loss: float) -> None:
+        self._reporter.at(name, self._progress.step, phase.steps)
+        if self._progress.step % CURVE_EVERY == 0 or self._progress.step == phase.steps:
+            before = sum(phase.steps for _, phase in self._phases[: self._progress.phase])
+            self._run.note({"step": before + self._progress.step, "phase": name, "loss": loss})
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            self.gpt.parameters(),
+            lr=1e-3,
+            betas=(0.9, 0.95),
+            weight_decay=self.recipe.training.weight_decay,
+        )
+
+    def _save(self) -> None:
+        self._run.save(
+            {
+                "n_steps": self.recipe.n_steps,
+                "progress": asdict(self._progress),
+                "gpt": self.gpt.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+            }
+        )
 
 
-def main() -> None:
-    """Train, evaluate, save."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data")
-    parser.add_argument("--minutes", type=float, default=25.0, help="training time")
-    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--work", type=Path, default=Path(".work/decoder"), help="state")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(SEED)
-    options.work.mkdir(parents=True, exist_ok=True)
-    hypnograms = load_hypnograms(options.data)
-    encoded = load_encoded(options.data, options.work)
-    print(f"transitions of the training nights:\n{transition_counts(hypnograms)}", flush=True)
-    gpt = Gpt(GptShape(n_inputs=context.N_INPUTS))
-    train(gpt, Sampler(hypnograms, encoded), options.minutes, options.work)
-    gpt.eval()
-    language = Gpt(gpt.shape).eval()
-    language.load_state_dict(torch.load(options.work / "phase0.pt", weights_only=True))
-    networks = {"GPT after stage 1": language, "**GPT as shipped**": gpt}
-    tables = evaluate(networks, hypnograms, encoded, options.data / YARDSTICK)
-    for name, table in tables.items():
-        print(f"\n{name}\n{table}")
-    save(gpt, options, tables)
+def train(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    *,
+    work: Path,
+    minutes: float = 0.0,
+    command: str,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> ModelFiles:
+    """Train a decoder and write its model folder.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What to do.
+    data : Path
+        A folder with hypnograms and spectral features (`decoder.data`).
+    out : Path
+        The model folder.
+    work : Path
+        Where trainings are kept.
+    minutes : float, optional
+        Stretch the recipe to about so long on this machine.
+    command : str
+        What was typed, for the card.
+    reporter : Reporter
+        Who tells a person.
+    stop : callable
+        Asked after each step whether to stop.
+
+    Returns
+    -------
+    ModelFiles
+        The model, read back.
+
+    Raises
+    ------
+    RecordingError
+        Data that the recipe asks for are missing.
+    Stopped
+        `stop` said so; the same command goes on.
+    """
+    hypnograms = load_hypnograms(data)
+    needed = any(p.steps and (p.simulated or p.encoded) for p in recipe.phases.values())
+    reporter.say("staging the nights with spectral features" if needed else "")
+    encoded = load_encoded(data, work) if needed else []
+    sampler = Sampler(hypnograms, encoded)
+    run = Run(work, "decoder", [recipe.as_json(), str(data.resolve()), minutes])
+    state = run.load()
+    if minutes and state is None:
+        total = round(recipe.n_steps * 60.0 * minutes / seconds_of(recipe, sampler))
+        run.save({"n_steps": max(1, total)})
+    if minutes:
+        recipe = recipe.with_steps((run.load() or {})["n_steps"])
+        reporter.say(f"{recipe.n_steps} steps; --steps {recipe.n_steps} repeats this training")
+    fitting = Fitting(recipe, sampler, run, reporter)
+    seconds = fitting.fit(stop)
+    nights = [*sampler.hypnograms, *sampler.encoded]
+    return save(fitting.gpt, recipe, nights, out, data=data, seconds=seconds, command=command)
 
 
-def save(gpt: Gpt, options: argparse.Namespace, tables: dict[str, str]) -> None:
-    """Write the model folder."""
-    shape = asdict(gpt.shape)
-    shape.pop("n_inputs")
-    here = Path(__file__).parent
-    card = (here / "card.md").read_text(encoding="utf-8")
-    facts = {
-        "command": "python " + " ".join(sys.argv),
-        "seed": SEED,
-        "date": datetime.now(UTC).date().isoformat(),
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
-        f"numpy {np.__version__}",
-        "minutes": f"{options.minutes:g}",
-        "machine": f"{platform.machine()}, one thread, shared with other work",
-        "parameters": f"{sum(p.numel() for p in gpt.parameters()):,}",
-        "nights": sha256(options.data / "hypnograms" / "nights.jsonl"),
-        "features": sha256(options.data / "sleep_edf_features" / "fpzcz_34.npz"),
-        **tables,
-    }
-    for key, value in facts.items():
-        card = card.replace("{" + key + "}", str(value))
-    tensors = {name: tensor.contiguous() for name, tensor in gpt.state_dict().items()}
-    save_model(options.out, kind="decoder", arch="gpt", tensors=tensors, options=shape, card=card)
+def seconds_of(recipe: Recipe, sampler: Sampler) -> float:
+    """Return about how long the recipe takes on this machine."""
+    gpt, seconds = _network(recipe), 0.0
+    for number, phase in enumerate(recipe.phases.values()):
+        began = time.monotonic()
+        for at in range(MEASURED_STEPS if phase.steps else 0):
+            rng = np.random.default_rng([recipe.training.seed, number, at])
+            loss_of(gpt, sampler.draw(phase, rng)).backward()  # type: ignore[no-untyped-call]
+        seconds += phase.steps * (time.monotonic() - began) / MEASURED_STEPS
+    return seconds
 
 
-if __name__ == "__main__":
-    main()
+def _network(recipe: Recipe) -> Gpt:
+    single_thread()
+    torch.manual_seed(recipe.training.seed)
+    return Gpt(GptShape(n_inputs=context.N_INPUTS, **msgspec.to_builtins(recipe.model)))

@@ -1,0 +1,123 @@
+"""What a recipe for a decoder says: the network's sizes, and three phases of training.
+
+Each field is a key of the recipe's TOML (`sleepstream_training.recipes` reads it).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+Count = Annotated[int, Meta(ge=0)]
+Some = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
+    """Sizes of the network (`sleepstream.stager.gpt.GptShape`)."""
+
+    width: Some = 64
+    n_layers: Some = 3
+    n_heads: Some = 4
+    window: Some = 2880
+
+
+class Phase(Struct, frozen=True, forbid_unknown_fields=True):
+    """One phase of training.
+
+    Attributes
+    ----------
+    steps : int
+        Batches; 0 leaves the phase out.
+    learning_rate : float
+        At its highest, after a short warm-up; it falls along a cosine.
+    batch : int
+        Nights in a batch.
+    language, simulated, encoded : float
+        Shares of the nights that are hypnograms as scored, hypnograms with simulated errors of an
+        encoder, and out-of-fold probabilities of a real one.
+    """
+
+    steps: Count
+    learning_rate: Positive
+    language: Share = 0.0
+    simulated: Share = 0.0
+    encoded: Share = 0.0
+    batch: Some = 8
+
+
+class Training(Struct, frozen=True, forbid_unknown_fields=True):
+    """What all phases have in common.
+
+    Attributes
+    ----------
+    seed : int
+        Of everything that is drawn.
+    weight_decay, clip : float
+        Of AdamW, and the largest norm of the gradient.
+    warmup : int
+        Steps at the start of a phase over which the rate rises.
+    """
+
+    seed: Count = 2026
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.05
+    clip: Positive = 1.0
+    warmup: Some = 20
+
+
+class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
+    """A recipe for a decoder.
+
+    Attributes
+    ----------
+    about : str
+        One sentence for people: what comes out.
+    language_model, simulated_errors, out_of_fold : Phase
+        In this order.
+    model : Model
+        The network.
+    training : Training
+        What the phases share.
+    """
+
+    about: str
+    language_model: Phase
+    simulated_errors: Phase
+    out_of_fold: Phase
+    model: Model = Model()
+    training: Training = Training()
+
+    @property
+    def phases(self) -> dict[str, Phase]:
+        """The phases by name, in the order in which they are run."""
+        return {
+            "language model": self.language_model,
+            "simulated errors": self.simulated_errors,
+            "out-of-fold": self.out_of_fold,
+        }
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of all phases together."""
+        return sum(phase.steps for phase in self.phases.values())
+
+    def with_steps(self, total: int) -> Recipe:
+        """Return the recipe with its phases stretched to so many steps together."""
+        stretched = [
+            msgspec.structs.replace(phase, steps=round(total * phase.steps / max(self.n_steps, 1)))
+            for phase in self.phases.values()
+        ]
+        return msgspec.structs.replace(
+            self,
+            language_model=stretched[0],
+            simulated_errors=stretched[1],
+            out_of_fold=stretched[2],
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as what JSON can hold."""
+        tree: dict[str, Any] = msgspec.to_builtins(self)
+        return tree

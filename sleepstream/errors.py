@@ -10,6 +10,7 @@
      │   └─ UnitError           exit 4   the amplitude contradicts the declared unit
      ├─ ModelError              exit 5   weights missing, damaged or of another shape
      └─ StoreError              exit 6   the record of the night cannot be written or read
+         └─ BedTakenError       exit 7   another sleepstream stages this bed
 
 Every message says what was sought, what was found and what to do about it. The command line prints
 it without a traceback and leaves with the exit code of its class.
@@ -79,3 +80,9 @@ class StoreError(SleepstreamError):
     """The record of the night cannot be written or read."""
 
     exit_code = 6
+
+
+class BedTakenError(StoreError):
+    """Another sleepstream stages this bed."""
+
+    exit_code = 7

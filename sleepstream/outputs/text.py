@@ -219,7 +219,7 @@ def nights_table(nights: Iterable[NightSummary]) -> Table:
             f"{night.hours:.1f}",
             f"{night.tst_min:.1f}",
             _text(f"{source}, {night.channel}"),
-            _text(NOTHING if night.ended is None else night.ended),
+            _text(night.state if night.ended is None else night.ended),
         )
     return table
 

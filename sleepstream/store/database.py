@@ -100,6 +100,14 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
     return db
 
 
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Write all of what follows, or nothing of it."""
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        yield
+
+
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA foreign_keys = ON")
     # FULL: a commit in WAL mode returns when the log is on disk. macOS alone needs to be told that
@@ -107,8 +115,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA fullfsync = ON")
     if _version(db, path) < SCHEMA_VERSION:
-        with db:
-            db.execute("BEGIN IMMEDIATE")
+        with transaction(db):
             _migrate(db, _version(db, path))  # asked again: another process may have been faster
     _use_wal(db)
 
@@ -148,8 +155,8 @@ def _use_wal(db: sqlite3.Connection) -> None:
             # waiting. A write transaction does wait, and after it the way is free.
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == _WAL_ATTEMPTS - 1:
                 raise
-            with db:
-                db.execute("BEGIN IMMEDIATE")
+            with transaction(db):
+                pass
         else:
             return
 

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import sleepstream
 from sleepstream.errors import StoreError
-from sleepstream.messages import EPOCH_S, Event, StageEstimate
+from sleepstream.messages import EPOCH_S, Epoch, Event, StageEstimate
 from sleepstream.store import rows
 from sleepstream.store.database import explained, opened
+from sleepstream.store.lock import is_staged
+from sleepstream.store.night import Night
+from sleepstream.store.summary import LiveNight, NightState, NightSummary
+
+__all__ = ["IN_MEMORY", "LAST", "LiveNight", "Night", "NightStore", "NightSummary"]
 
 IN_MEMORY = Path(":memory:")
 """Path of a store that lives as long as its object and leaves nothing behind."""
@@ -31,53 +34,18 @@ LAST = "last"
 
 T = TypeVar("T")
 
+_LIVE = """
+SELECT id, channel, started_utc, ended, stream, models, epoch + 1, end_s, state
+FROM night JOIN epoch ON epoch.night = night.id
+WHERE bed = ? AND stream IS NOT NULL
+ORDER BY number DESC, epoch DESC LIMIT 1
+"""
+
 _SUMMARY = """
 SELECT night.id, bed, source, channel, started_utc, synthetic, ended,
        COUNT(epoch.epoch), COALESCE(MAX(epoch.epoch) + 1, 0), COUNT(NULLIF(epoch.stage, 'W'))
 FROM night LEFT JOIN epoch ON epoch.night = night.id
 """
-
-
-@dataclass(frozen=True, slots=True)
-class NightSummary:
-    """One line of the list of nights.
-
-    Attributes
-    ----------
-    id : str
-        Names the night.
-    bed : str
-        Whose night it was.
-    source, channel : str
-        The stream or file, and the derivation that was staged.
-    started_utc : str
-        When it began, ISO 8601.
-    synthetic : bool
-        Whether the signal was made up.
-    n_epochs : int
-        Epochs on record.
-    hours : float
-        From the night's start to the end of its last epoch.
-    tst_min : float
-        Total sleep time: minutes staged as anything but W.
-    ended : str or None
-        Why it ended; None while it runs, or if it was cut off.
-    """
-
-    id: str
-    bed: str
-    source: str
-    channel: str
-    started_utc: str
-    synthetic: bool
-    n_epochs: int
-    hours: float
-    tst_min: float
-    ended: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the summary as the documented JSON object (see ``docs/outputs.md``)."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class NightStore:
@@ -128,6 +96,7 @@ class NightStore:
         models: Mapping[str, str],
         settings_json: str,
         synthetic: bool = False,
+        stream: str | None = None,
     ) -> Night:
         """Open a new night.
 
@@ -151,6 +120,8 @@ class NightStore:
             The settings in force, as JSON.
         synthetic : bool
             Whether the signal is made up.
+        stream : str, optional
+            Which live stream it is, as JSON; without it nobody can go on with this night.
 
         Returns
         -------
@@ -174,11 +145,57 @@ class NightStore:
             "models": json.dumps(dict(models), sort_keys=True),
             "settings": settings_json,
             "synthetic": bool(synthetic),
+            "stream": stream,
             "software": sleepstream.__version__,
         }
         with explained(self.path):
             self._db.execute(rows.insert("night", values), values)
         return Night(self._db, self.path, night_id, bed)
+
+    def last_live(self, bed: str) -> LiveNight | None:
+        """Return the last night that a bed had of a live stream, if it has an epoch.
+
+        Raises
+        ------
+        StoreError
+            The record cannot be read.
+        """
+        with explained(self.path):
+            row = self._db.execute(_LIVE, (bed,)).fetchone()
+        return LiveNight(*row) if row else None
+
+    def go_on(self, night_id: str, bed: str) -> Night:
+        """Take up a night again; it counts as not ended from here on.
+
+        Parameters
+        ----------
+        night_id : str
+            The id of a night on record.
+        bed : str
+            Whose night it is.
+
+        Returns
+        -------
+        Night
+            Takes what comes behind its last epoch.
+
+        Raises
+        ------
+        StoreError
+            The record cannot be written, which a night that was cut off does not need.
+        """
+        with explained(self.path):
+            (ended,) = self._db.execute(
+                "SELECT ended FROM night WHERE id = ?", (night_id,)
+            ).fetchone()
+            if ended is not None:
+                self._db.execute("UPDATE night SET ended = NULL WHERE id = ?", (night_id,))
+        return Night(self._db, self.path, night_id, bed)
+
+    def wait_for_others(self, seconds: float) -> None:
+        """Set how long a write waits for another process that is writing."""
+        with explained(self.path):
+            self._db.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
     def nights(self) -> list[NightSummary]:
         """Return the nights on record in the order in which they began.
@@ -189,8 +206,11 @@ class NightStore:
             The record cannot be read.
         """
         with explained(self.path):
-            found = self._db.execute(_SUMMARY + "GROUP BY night.number ORDER BY night.number")
-            return [_summary(*row) for row in found]
+            found = self._db.execute(
+                _SUMMARY + "GROUP BY night.number ORDER BY night.number"
+            ).fetchall()
+        newest = {row[1]: row[0] for row in found}  # a bed's last night is the one that may run
+        return [self._summary(*row, newest=row[0] == newest[row[1]]) for row in found]
 
     def find(self, which: str) -> NightSummary:
         """Return the one night that is meant.
@@ -242,6 +262,34 @@ class NightStore:
         night = self.find(which)
         return self._read(rows.SELECT_EPOCHS, night.id, lambda row: rows.estimate(night.bed, row))
 
+    def epochs(self, which: str) -> Iterator[Epoch]:
+        """Return the epochs of one night, in order, as they were staged.
+
+        Parameters
+        ----------
+        which : str
+            As for `find`.
+
+        Returns
+        -------
+        iterator of Epoch
+            Equal to what was staged, bit for bit.
+
+        Raises
+        ------
+        StoreError
+            No such night, its signal was not kept, or the record cannot be read.
+        """
+        night = self.find(which)
+        for epoch in self._read(rows.SELECT_SIGNALS, night.id, rows.signal):
+            if epoch is None:
+                raise StoreError(
+                    f"the signal of night {night.id} in {self.path}",
+                    "estimates without the signal that they were made of",
+                    "keep the signal of the nights to come: --keep-signal",
+                )
+            yield epoch
+
     def events(self, which: str) -> Iterator[Event]:
         """Return the events of one night in the order in which they were recorded.
 
@@ -269,96 +317,21 @@ class NightStore:
             for row in self._db.execute(query, (night_id,)):
                 yield made_of(row)
 
-
-class Night:
-    """One open night of a `NightStore`; made by `NightStore.begin`.
-
-    Attributes
-    ----------
-    id : str
-        Names the night: short, and without a person's name.
-    bed : str
-        Whose night it is.
-    """
-
-    def __init__(self, db: sqlite3.Connection, path: Path, night_id: str, bed: str) -> None:
-        self.id = night_id
-        self.bed = bed
-        self._db = db
-        self._path = path
-
-    def append(self, estimate: StageEstimate) -> None:
-        """Put a final estimate on disk; it is there when the call returns.
-
-        Parameters
-        ----------
-        estimate : StageEstimate
-            The estimate of an epoch that this night does not hold yet.
-
-        Raises
-        ------
-        ValueError
-            A provisional estimate, or one of another bed.
-        StoreError
-            The epoch is on record already, or the record cannot be written. The record is as it
-            was, and the estimate may be appended again.
-        """
-        if not estimate.final:
-            raise ValueError("a provisional estimate never enters the record")
-        if estimate.bed != self.bed:
-            raise ValueError(f"an estimate of bed {estimate.bed!r} in a night of {self.bed!r}")
-        values = {"night": self.id, **rows.epoch_values(estimate)}
-        with explained(self._path, f"epoch {estimate.epoch} of night {self.id} written once"):
-            self._db.execute(rows.insert("epoch", values), values)
-
-    def event(self, event: Event) -> None:
-        """Put an event on disk; it is there when the call returns.
-
-        Parameters
-        ----------
-        event : Event
-            What happened.
-
-        Raises
-        ------
-        StoreError
-            The record cannot be written.
-        """
-        values = {"night": self.id, **rows.event_values(event)}
-        with explained(self._path):
-            self._db.execute(rows.insert("event", values), values)
-
-    def end(self, reason: str) -> None:
-        """Record why the night ended; the first reason stays.
-
-        Parameters
-        ----------
-        reason : str
-            In a few words.
-
-        Raises
-        ------
-        StoreError
-            The record cannot be written.
-        """
-        with explained(self._path):
-            self._db.execute(
-                "UPDATE night SET ended = ? WHERE id = ? AND ended IS NULL",
-                (rows.storable(reason), self.id),
-            )
-
-
-def _summary(*row: Any) -> NightSummary:
-    night_id, bed, source, channel, started_utc, synthetic, ended, n_epochs, span, asleep = row
-    return NightSummary(
-        id=night_id,
-        bed=bed,
-        source=source,
-        channel=channel,
-        started_utc=started_utc,
-        synthetic=bool(synthetic),
-        n_epochs=n_epochs,
-        hours=span * EPOCH_S / 3600,
-        tst_min=asleep * EPOCH_S / 60,
-        ended=ended,
-    )
+    def _summary(self, *row: Any, newest: bool) -> NightSummary:
+        night_id, bed, source, channel, started_utc, synthetic, ended, n_epochs, span, asleep = row
+        state: NightState = "ended"
+        if ended is None:
+            state = "running" if newest and is_staged(self.path, bed) else "interrupted"
+        return NightSummary(
+            id=night_id,
+            bed=bed,
+            source=source,
+            channel=channel,
+            started_utc=started_utc,
+            synthetic=bool(synthetic),
+            n_epochs=n_epochs,
+            hours=span * EPOCH_S / 3600,
+            tst_min=asleep * EPOCH_S / 60,
+            ended=ended,
+            state=state,
+        )

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from sleepstream.messages import (
+    EPOCH_N_SAMPLES,
     N_STAGES,
     DisorderScore,
+    Epoch,
     Event,
     Float32Array,
     Quality,
@@ -31,6 +33,12 @@ SELECT epoch, onset_s, end_s, stage, confidence, quality, quality_reasons, valid
        p_wake_5min, p_rem_5min, probs, encoder_probs, forecast,
        disorder, disorder_p, disorder_low, disorder_high, disorder_statement, model, latency_ms
 FROM epoch WHERE night = ? ORDER BY epoch
+"""
+
+SELECT_SIGNALS = """
+SELECT epoch.epoch, onset_s, end_s, quality, quality_reasons, valid, stage IS NOT NULL, samples
+FROM epoch LEFT JOIN signal ON signal.night = epoch.night AND signal.epoch = epoch.epoch
+WHERE epoch.night = ? ORDER BY epoch.epoch
 """
 
 SELECT_EVENTS = "SELECT kind, at_s, text FROM event WHERE night = ? ORDER BY number"
@@ -67,9 +75,9 @@ def epoch_values(estimate: StageEstimate) -> Mapping[str, Any]:
         "valid": float(estimate.valid),
         "p_wake_5min": float(estimate.p_wake_5min),
         "p_rem_5min": float(estimate.p_rem_5min),
-        "probs": _blob(estimate.probs),
-        "encoder_probs": None if encoder_probs is None else _blob(encoder_probs),
-        "forecast": _blob(estimate.forecast),
+        "probs": blob(estimate.probs),
+        "encoder_probs": None if encoder_probs is None else blob(encoder_probs),
+        "forecast": blob(estimate.forecast),
         "disorder": estimate.disorder.name,
         "disorder_p": _number(estimate.disorder.probability),
         "disorder_low": _number(low),
@@ -108,6 +116,22 @@ def estimate(bed: str, row: tuple[Any, ...]) -> StageEstimate:
     )
 
 
+def signal(row: tuple[Any, ...]) -> Epoch | None:
+    """Return the epoch of a row of `SELECT_SIGNALS`, as it was staged; None if it is not whole."""
+    index, onset_s, end_s, quality, reasons, valid, scorable, samples = row
+    if samples is None or len(samples) != EPOCH_N_SAMPLES * _FLOAT32.itemsize:
+        return None
+    return Epoch(
+        index=index,
+        onset_s=onset_s,
+        end_s=end_s,
+        data=_array(samples).reshape(1, EPOCH_N_SAMPLES),
+        valid=valid,
+        quality=Quality(quality, tuple(json.loads(reasons))),
+        scorable=bool(scorable),
+    )
+
+
 def event_values(event: Event) -> Mapping[str, Any]:
     """Return the columns of ``event`` for an event, all but the night."""
     return {"kind": event.kind, "at_s": float(event.at_s), "text": storable(event.text)}
@@ -118,7 +142,8 @@ def event(row: tuple[Any, ...]) -> Event:
     return Event(*row)
 
 
-def _blob(array: Float32Array) -> bytes:
+def blob(array: Float32Array) -> bytes:
+    """Return an array as the record keeps it."""
     return array.astype(_FLOAT32).tobytes()
 
 

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from sleepstream.errors import StoreError
-from sleepstream.messages import DisorderScore, Event, Quality, Stage, StageEstimate, frozen
+from sleepstream.messages import (
+    DisorderScore,
+    Event,
+    Float32Array,
+    Quality,
+    Stage,
+    StageEstimate,
+    frozen,
+)
+from sleepstream.store.lock import bed_lock
 from sleepstream.store.nights import IN_MEMORY, Night, NightStore
 from sleepstream.store.schema import SCHEMA_VERSION
 
@@ -218,7 +227,7 @@ def test_the_example_queries_answer(
     assert sorted(row[-len(answer[0]) :] for row in rows) == sorted(answer)
 
 
-@pytest.mark.parametrize("table", ["night", "epoch", "event"])
+@pytest.mark.parametrize("table", ["night", "epoch", "signal", "event"])
 def test_every_column_is_documented(store: NightStore, table: str) -> None:
     columns = store._db.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall()
     section = DOCUMENT.read_text(encoding="utf-8").partition("## The record")[2]
@@ -362,3 +371,90 @@ def test_a_reader_in_the_middle_of_a_night_does_not_hold_up_the_writer(store: Ni
         next(reading)
         night.append(an_estimate(50))
         assert len(list(reading)) == 49, "the reader sees the night as it was when it began"
+
+
+# What it takes to go on with a night, and to stage it once more
+
+
+def signal(seed: int) -> Float32Array:
+    return frozen(np.random.default_rng(seed).normal(size=(1, 3000)))
+
+
+def test_an_epoch_comes_back_as_it_was_staged(store: NightStore) -> None:
+    night = begin(store)
+    night.append(an_estimate(0), signal(0))
+    night.append(an_estimate(1, stage=None), signal(1))
+    one, other = store.epochs(night.id)
+    assert (one.index, one.onset_s, one.end_s, one.valid) == (0, 1000.1, 1030.1, 1.0)
+    assert (one.quality, one.final) == (Quality(0.75, ("flat 12 s",)), True)
+    assert one.data.tobytes() == signal(0).tobytes()
+    assert (one.scorable, other.scorable) == (True, False)
+    assert not one.data.flags.writeable
+
+
+def test_a_signal_that_is_damaged_is_no_signal(store: NightStore) -> None:
+    begin(store).append(an_estimate(), signal(0))
+    store._db.execute("UPDATE signal SET samples = X'00'")
+    with pytest.raises(StoreError, match="--keep-signal"):
+        list(store.epochs("last"))
+
+
+def test_an_epoch_and_its_signal_are_written_together_or_not_at_all(store: NightStore) -> None:
+    night = begin(store)
+    store._db.execute(
+        "CREATE TRIGGER no BEFORE INSERT ON signal BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    with pytest.raises(StoreError):
+        night.append(an_estimate(), signal(0))
+    assert list(store.estimates(night.id)) == []
+    store._db.execute("DROP TRIGGER no")
+    night.append(an_estimate(), signal(0))
+    assert len(list(store.epochs(night.id))) == 1
+
+
+def begin_live(store: NightStore, stream: str = '{"name": "EEG"}') -> Night:
+    return store.begin(
+        "1",
+        source="EEG",
+        sfreq=256.0,
+        channel="Fpz-Cz",
+        started_s=1000.1,
+        started_utc="2026-11-22T22:00:00Z",
+        models={"encoder": "abc"},
+        settings_json="{}",
+        stream=stream,
+    )
+
+
+def test_the_last_night_of_a_stream_is_known_by_its_last_epoch(store: NightStore) -> None:
+    night = begin_live(store)
+    begin(store).append(an_estimate())  # a file that was scored meanwhile
+    assert store.last_live("1") is None
+    for epoch in (0, 1):
+        night.append(an_estimate(epoch), signal(epoch), state=f"[{epoch}]")
+    live = store.last_live("1")
+    assert live is not None
+    assert (live.id, live.n_epochs, live.end_s, live.state) == (night.id, 2, 1060.1, "[1]")
+    assert (live.stream, live.models, live.ended) == ('{"name": "EEG"}', '{"encoder": "abc"}', None)
+    assert store.last_live("2") is None
+
+
+def test_a_night_that_is_taken_up_again_has_not_ended(store: NightStore) -> None:
+    night = begin_live(store)
+    night.append(an_estimate(0))
+    night.end("stopped")
+    again = store.go_on(night.id, "1")
+    assert store.find("last").ended is None
+    again.append(an_estimate(1))
+    again.end("the stream ended")
+    assert (store.find("last").n_epochs, store.find("last").ended) == (2, "the stream ended")
+
+
+def test_a_night_runs_while_its_bed_is_staged_and_is_interrupted_after(store: NightStore) -> None:
+    begin(store, bed="1")
+    begin(store, bed="1")
+    with bed_lock(store.path, "1"):
+        assert [night.state for night in store.nights()] == ["interrupted", "running"]
+    assert [night.state for night in store.nights()] == ["interrupted", "interrupted"]
+    store.go_on(store.find("last").id, "1").end("done")
+    assert store.find("last").state == "ended"

@@ -65,6 +65,7 @@ def a_summary(**changes: Any) -> NightSummary:
         hours=8.0,
         tst_min=411.5,
         ended="the stream ended",
+        state="ended",
     )
     return dataclasses.replace(night, **changes)
 
@@ -200,11 +201,12 @@ def test_the_summary_as_json_says_the_same() -> None:
 
 
 def test_the_list_of_nights_shows_each_and_says_what_was_cut_off() -> None:
-    text = printed(nights_table([a_summary(), a_summary(id="aa", ended=None, synthetic=True)]), 120)
+    cut_off = a_summary(id="aa", ended=None, state="interrupted", synthetic=True)
+    text = printed(nights_table([a_summary(), cut_off]), 120)
     assert "411.5" in text
     assert "EEG (synthetic)" in text
     assert "the stream ended" in text
-    assert "–" in text
+    assert "interrupted" in text
 
 
 def test_the_list_of_nights_fits_80_columns_with_ids_and_dates_in_full() -> None:

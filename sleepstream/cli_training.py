@@ -90,3 +90,59 @@ def train_encoder(  # noqa: PLR0917 - click passes by name
             device=device,
         )
     )
+
+
+@train.command("decoder")
+@click.option(
+    "--recipe",
+    default="shipped",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="shipped, or a .toml.",
+)
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="Folder with hypnograms/nights.jsonl, or any hypnograms, and spectral features.",
+)
+@click.option("--out", type=PATH, help="The model folder to write; by default one of your models.")
+@click.option("--steps", type=click.IntRange(1), help="Batches of all phases together.")
+@click.option("--minutes", type=click.FloatRange(0.01), help="About how long.")
+@click.option("--seed", type=click.IntRange(0), help="Of all that is drawn.  [training.seed]")
+@click.option("--work", type=PATH, help="Where to keep the state and what is made of the data.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe."
+)
+@click.pass_context
+def train_decoder(  # noqa: PLR0917 - click passes by name
+    context: click.Context,
+    recipe: str,
+    data: Path,
+    out: Path | None,
+    steps: int | None,
+    minutes: float | None,
+    seed: int | None,
+    work: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Train a decoder: from the night so far to better stages and a forecast.
+
+    What was cut off goes on with the same command.
+    """
+    if steps and minutes:
+        raise click.UsageError("say --steps or --minutes, not both")
+    from sleepstream.commands import train as do  # noqa: PLC0415
+
+    context.exit(
+        do.decoder(
+            recipe,
+            data,
+            changes={} if seed is None else {"training.seed": seed},
+            assignments=assignments,
+            steps=steps,
+            minutes=minutes,
+            out=out,
+            work=work,
+        )
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -92,6 +93,68 @@ def encoder(
         sys.stdout.write(f"{model.folder}\n")
         say.print(f"its card: {model.folder / 'CARD.md'}")
         say.print(f"use it with: sleepstream run --encoder {model.folder}")
+    return 0
+
+
+def decoder(
+    recipe: str,
+    data: Path,
+    *,
+    changes: dict[str, Any],
+    assignments: Sequence[str],
+    steps: int | None,
+    minutes: float | None,
+    out: Path | None,
+    work: Path | None,
+) -> int:
+    """Train a decoder.
+
+    Parameters
+    ----------
+    recipe : str
+        Name of a recipe, or its file.
+    data : Path
+        Folder of hypnograms and spectral features.
+    changes, assignments, out, work
+        As for `encoder`.
+    steps, minutes : int or None, float or None
+        Stretch the recipe to so many batches, or to about so long.
+
+    Returns
+    -------
+    int
+        0, or 130 where it was stopped by the user; the same command then goes on.
+
+    Raises
+    ------
+    SleepstreamError
+        Anything that keeps the training from being done.
+    """
+    require_extra()
+    from sleepstream_training import recipes, runs  # noqa: PLC0415 - imports torch
+    from sleepstream_training.decoder.fit import Stopped, train  # noqa: PLC0415
+    from sleepstream_training.decoder.recipe import Recipe  # noqa: PLC0415
+
+    wanted = recipes.load("decoder", recipe, Recipe, recipes.parse_changes(assignments) | changes)
+    say = console()
+    with runs.Reporter(say) as reporter, stop_on_signals() as stop:
+        try:
+            model = train(
+                wanted.with_steps(steps) if steps else wanted,
+                data,
+                out or user_folder() / Path(recipe).stem,
+                work=work or runs.default_work(),
+                minutes=minutes or 0.0,
+                command=shlex.join(_as_given()),
+                reporter=reporter,
+                stop=stop.is_set,
+            )
+        except Stopped:
+            reporter.say("stopped; the same command goes on from there")
+            return INTERRUPTED
+    sys.stdout.write(f"{model.folder}\n")
+    say.print(f"its card: {model.folder / 'CARD.md'}")
+    say.print(f"use it with: sleepstream run --decoder {model.folder}")
     return 0
 
 

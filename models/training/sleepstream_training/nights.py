@@ -52,7 +52,7 @@ class Night:
         Apnoea-hypopnoea index, events per hour.
     age, sex : float or None, str or None
         Of the subject: years; ``"F"`` or ``"M"``.
-    diagnosis, note : str
+    diagnosis, license, note : str
         Empty where there is none.
     probs : ndarray of float32, shape (n_epochs, 5), or None
         What an encoder that has not learned from this subject says.
@@ -67,6 +67,7 @@ class Night:
     age: float | None = None
     sex: str | None = None
     diagnosis: str = ""
+    license: str = ""
     note: str = ""
     probs: Array | None = None
 
@@ -87,6 +88,7 @@ class _Line(msgspec.Struct):
     age: float | None = None
     sex: str | None = None
     diagnosis: str | None = None
+    license: str | None = None
     note: str | None = None
 
 
@@ -214,6 +216,7 @@ def _lines(path: Path) -> Iterator[Night]:
             age=line.age,
             sex=line.sex,
             diagnosis=line.diagnosis or "",
+            license=line.license or "",
             note=line.note or "",
         )
 

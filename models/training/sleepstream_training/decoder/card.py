@@ -69,6 +69,8 @@ def save(
         "machine": f"{platform.machine()}, one thread",
         "parameters": f"{sum(p.numel() for p in gpt.parameters()):,}",
         "hashes": _hashes(data),
+        "data": _databases(nights),
+        "phases": _phases(recipe),
     }
     for key, value in facts.items():
         card = card.replace("{" + key + "}", str(value))
@@ -85,5 +87,28 @@ def save(
 
 
 def _hashes(data: Path) -> str:
-    files = [data / part for part in (HYPNOGRAMS, FEATURES)]
-    return ", ".join(f"`{file.name}` (sha256 {sha256(file)})" for file in files if file.is_file())
+    files = [data / part for part in (HYPNOGRAMS, FEATURES) if (data / part).is_file()]
+    hashes = [f"`{file.name}` has sha256 {sha256(file)}." for file in files]
+    return "\n".join(["Scored nights of these databases.", *hashes])
+
+
+def _databases(nights: Sequence[Night]) -> str:
+    rows = ["| database | nights | subjects | licence |", "|---|---|---|---|"]
+    for dataset, subjects in subjects_by_dataset(nights).items():
+        its = [night for night in nights if night.dataset == dataset]
+        licences = ", ".join(sorted({night.license for night in its} - {""})) or "–"
+        rows.append(f"| {dataset} | {len(its)} | {len(subjects)} | {licences} |")
+    return "\n".join(rows)
+
+
+def _phases(recipe: Recipe) -> str:
+    rows = [
+        "| phase | steps | nights a step | learning rate | as scored | simulated | out-of-fold |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, phase in recipe.phases.items():
+        shares = f"{phase.language:g} | {phase.simulated:g} | {phase.encoded:g}"
+        rows.append(
+            f"| {name} | {phase.steps} | {phase.batch} | {phase.learning_rate:g} | {shares} |"
+        )
+    return "\n".join(rows)

@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sleepstream.errors import ModelError
 from sleepstream.stager import context
 from sleepstream.stager.device import single_thread
 from sleepstream.stager.gpt import Gpt, GptShape, split
-from sleepstream.stager.weights import ModelFiles
+from sleepstream.stager.weights import DESCRIPTION_FILE, ModelFiles
 from sleepstream_training.decoder.batches import (
     Batch,
     Donors,
@@ -243,12 +244,20 @@ def train(
     Stopped
         `stop` said so; the same command goes on.
     """
+    if out.exists() and not (out / DESCRIPTION_FILE).is_file():
+        raise ModelError(
+            f"a place for the model {out.name!r}",
+            f"{out} exists and is no model",
+            "choose another one with --out, or move it away",
+        )
     hypnograms = load_hypnograms(data)
     needed = any(p.steps and (p.simulated or p.encoded) for p in recipe.phases.values())
-    reporter.say("staging the nights with spectral features" if needed else "")
+    reporter.say(f"{len(hypnograms)} nights; {sum(n.held_out for n in hypnograms)} are held out")
+    if needed:
+        reporter.say("staging the nights that have spectral features (kept for the next time)")
     encoded = load_encoded(data, work) if needed else []
     sampler = Sampler(hypnograms, encoded)
-    run = Run(work, "decoder", [recipe.as_json(), str(data.resolve()), minutes])
+    run = Run(work, out.name, [recipe.as_json(), str(data.resolve()), minutes])
     state = run.load()
     if minutes and state is None:
         total = round(recipe.n_steps * 60.0 * minutes / seconds_of(recipe, sampler))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from sleepstream.corpora.names import ANY_EDF, CORPORA, RULES, Origin, is_scoring
 from sleepstream.corpora.nsrr import read_nsrr
-from sleepstream.corpora.scored import Scored, align, scored_codes
+from sleepstream.corpora.scored import Opened, Scored, align, opened, scored_codes
 from sleepstream.corpora.scoring import Bout, Codes, edf_start, from_notes, read_edf
 from sleepstream.corpora.tables import read_cap, read_csv
 from sleepstream.errors import RecordingError
-from sleepstream.signal.montage import choose
+from sleepstream.signal.montage import Montage, choose
 from sleepstream.sources.recording import Recording
 
 RECORDINGS = (".edf", ".bdf")
@@ -69,13 +69,19 @@ class Found:
         ChannelError
             No such channel.
         """
+        return align(*self._parts(channel, unit), self.origin)
+
+    def open(self, channel: str = "", unit: str = "") -> Opened:
+        """Find where signal and scoring meet, and read neither's rest; else as `read`."""
+        return opened(*self._parts(channel, unit), self.origin)
+
+    def _parts(self, channel: str, unit: str) -> tuple[Recording, Montage, list[Bout]]:
         recording = Recording(self.psg)
         bouts = self._bouts(recording)
         rule = RULES.get(self.origin.corpus)
         alias = rule.alias if rule else str
         labels = [alias(label) for label in recording.labels]
-        montage = choose(labels, recording.units, alias(channel), unit)
-        return align(recording, montage, bouts, self.origin)
+        return recording, choose(labels, recording.units, alias(channel), unit), bouts
 
     def outline(self) -> tuple[float, Codes]:
         """Return the length of the recording in hours and its codes, without its signal."""

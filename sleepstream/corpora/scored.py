@@ -7,7 +7,7 @@ per epoch, matched by time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sleepstream.corpora.names import Origin
 from sleepstream.corpora.scoring import MOVEMENT, UNSCORED, Bout, Codes, codes_on_grid, grid_start
 from sleepstream.errors import RecordingError
-from sleepstream.messages import EPOCH_N_SAMPLES, EPOCH_S, Chunk, Epoch, Float32Array, Stage, frozen
+from sleepstream.messages import EPOCH_N_SAMPLES, EPOCH_S, Chunk, Float32Array, Stage, frozen
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage
 from sleepstream.sources.recording import Recording
@@ -71,8 +71,46 @@ class Scored:
         return np.asarray(self.codes == MOVEMENT)
 
 
-def align(recording: Recording, montage: Montage, bouts: Sequence[Bout], origin: Origin) -> Scored:
-    """Cut a recording into the scorer's epochs.
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A recording that begins where its scorer's epochs do, not yet read.
+
+    Attributes
+    ----------
+    origin : Origin
+        Where it comes from.
+    recording : Recording
+        The channels of the derivation and no other.
+    montage : Montage
+        What to make of them.
+    bouts : tuple of Bout
+        What was scored, in seconds since the recording's first sample.
+    start_s : float
+        Where the first epoch on the scorer's grid begins.
+    """
+
+    origin: Origin
+    recording: Recording
+    montage: Montage
+    bouts: tuple[Bout, ...]
+    start_s: float
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Read the derivation's channels from `start_s` on, as a stream would bring them."""
+        for chunk in self.recording.chunks(self.montage.picks, self.montage.scales):
+            # half a sample of room: the grid's start was rounded to a sample
+            room_s = 0.5 / self.recording.sfreq
+            first = int(np.searchsorted(chunk.stamps_s, self.start_s - room_s))
+            if first < chunk.stamps_s.size:
+                yield Chunk(chunk.stamps_s[first:], chunk.data[:, first:])
+
+    def codes(self, n_epochs: int) -> Codes:
+        """Return the code of each of the first `n_epochs` epochs."""
+        return codes_on_grid(self.bouts, n_epochs, self.start_s)
+
+
+def opened(recording: Recording, montage: Montage, bouts: Sequence[Bout], origin: Origin) -> Opened:
+    """Find where a recording and its scoring meet.
 
     Parameters
     ----------
@@ -84,6 +122,26 @@ def align(recording: Recording, montage: Montage, bouts: Sequence[Bout], origin:
         What was scored, in seconds since the recording's first sample.
     origin : Origin
         Where it comes from.
+
+    Raises
+    ------
+    RecordingError
+        No epoch of the signal has a stage.
+    """
+    scored_codes(recording, bouts)  # refuses what has no stages before the signal is read
+    part = recording.only(montage.picks)
+    own = tuple(part.labels.index(recording.labels[pick]) for pick in montage.picks)
+    start_s = grid_start(bouts, part.sfreq)
+    return Opened(origin, part, replace(montage, picks=own), tuple(bouts), start_s)
+
+
+def align(recording: Recording, montage: Montage, bouts: Sequence[Bout], origin: Origin) -> Scored:
+    """Cut a recording into the scorer's epochs.
+
+    Parameters
+    ----------
+    recording, montage, bouts, origin
+        As for `opened`.
 
     Returns
     -------
@@ -97,13 +155,10 @@ def align(recording: Recording, montage: Montage, bouts: Sequence[Bout], origin:
     UnitError
         The amplitude contradicts the unit.
     """
-    scored_codes(recording, bouts)  # refuses what has no stages before the signal is read
-    part = recording.only(montage.picks)
-    own = [part.labels.index(recording.labels[pick]) for pick in montage.picks]
-    montage = replace(montage, picks=tuple(own))
-    start_s = grid_start(bouts, part.sfreq)
-    epochs = _epochs(part, montage, start_s)
-    codes = codes_on_grid(bouts, len(epochs), start_s).copy()
+    found = opened(recording, montage, bouts, origin)
+    epocher = Epocher(found.recording.sfreq, found.montage)
+    epochs = [epoch for chunk in found.chunks() for epoch in epocher.push(chunk)]
+    codes = found.codes(len(epochs)).copy()
     codes[[not epoch.scorable for epoch in epochs]] = UNSCORED
     codes.setflags(write=False)
     started = recording.started_utc
@@ -112,8 +167,8 @@ def align(recording: Recording, montage: Montage, bouts: Sequence[Bout], origin:
         channel=montage.label,
         signal=frozen(np.concatenate([epoch.data for epoch in epochs], axis=1)),
         codes=codes,
-        onset_s=start_s,
-        started=started + timedelta(seconds=start_s) if started else None,
+        onset_s=found.start_s,
+        started=started + timedelta(seconds=found.start_s) if started else None,
     )
 
 
@@ -145,15 +200,3 @@ def scored_codes(recording: Recording, bouts: Sequence[Bout]) -> Codes:
             "check that recording and scoring belong together and that their clocks agree",
         )
     return codes
-
-
-def _epochs(recording: Recording, montage: Montage, start_s: float) -> list[Epoch]:
-    """Run the live path over the recording from `start_s` on."""
-    epocher = Epocher(recording.sfreq, montage)
-    epochs: list[Epoch] = []
-    for chunk in recording.chunks(montage.picks, montage.scales):
-        # half a sample of room: the grid's start was rounded to a sample
-        first = int(np.searchsorted(chunk.stamps_s, start_s - 0.5 / recording.sfreq))
-        if first < chunk.stamps_s.size:
-            epochs += epocher.push(Chunk(chunk.stamps_s[first:], chunk.data[:, first:]))
-    return epochs

@@ -46,10 +46,14 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[
         Seconds, _doc("Seconds to look for the stream before giving up; 0: wait for it")
     ] = 0.0
+    stale: Annotated[
+        Annotated[float, Meta(ge=0.5, le=60)],
+        _doc("Seconds without a sample before you are told and the stream is searched for"),
+    ] = 3.0
     grace: Annotated[
         Annotated[float, Meta(ge=1, le=86400)],
         _doc("Seconds without a sample before the night is over"),
-    ] = 60.0
+    ] = 600.0
     duration: Annotated[
         Seconds, _doc("Seconds of signal after which the night ends; 0: when the stream ends")
     ] = 0.0

@@ -10,8 +10,8 @@ sender's clock (for a file: seconds since its first sample).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import asdict, dataclass
+from enum import IntEnum, StrEnum
 from typing import Any, Literal
 
 import numpy as np
@@ -110,6 +110,53 @@ class Surplus:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelChange:
+    """Another derivation is staged from an epoch on, or would be if there were a better one.
+
+    Attributes
+    ----------
+    at_s : float
+        Sender's time of the epoch's start.
+    text : str
+        What happened and why, in one sentence.
+    """
+
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artefacts:
+    """How many seconds of an epoch were spoiled, by what. One second may be spoiled twice.
+
+    Attributes
+    ----------
+    missing : float
+        Nothing came.
+    nan : float
+        What came was no number.
+    flat, saturated : float
+        Nothing moved, or the amplifier was at its limit.
+    amplitude : float
+        Too small or too large for EEG from any electrode and amplifier.
+    movement, muscle : float
+        A swing that no EEG of this recording makes; a burst of fast activity.
+    mains : float or None
+        The hum of the mains was larger than the EEG. None where the sender's rate is too low to
+        tell.
+    """
+
+    missing: float = 0.0
+    nan: float = 0.0
+    flat: float = 0.0
+    saturated: float = 0.0
+    amplitude: float = 0.0
+    movement: float = 0.0
+    muscle: float = 0.0
+    mains: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """How far the signal of one epoch can be trusted.
 
@@ -118,11 +165,19 @@ class Quality:
     score : float
         From 0 (nothing usable) to 1 (nothing to complain about).
     reasons : tuple of str
-        What was wrong, in words: ``"flat 12 s"``, ``"41 % missing"``. Empty when nothing was.
+        What was wrong, in words, the worst first: ``"muscle for 12 s"``. Empty when nothing was.
+    seconds : Artefacts
+        The same in numbers.
     """
 
     score: float
     reasons: tuple[str, ...] = ()
+    seconds: Artefacts = Artefacts()
+
+    @property
+    def verdict(self) -> str:
+        """The worst of it in one sentence; ``"good"`` when nothing was wrong."""
+        return self.reasons[0] if self.reasons else "good"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +201,8 @@ class Epoch:
         Whether enough of the epoch is real to be staged.
     final : bool
         False for a sliding window between epochs.
+    derivation : str
+        Which one it is, where there are several to choose from.
     """
 
     index: int
@@ -156,6 +213,7 @@ class Epoch:
     quality: Quality
     scorable: bool = True
     final: bool = True
+    derivation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +275,8 @@ class StageEstimate:
     latency_ms : float
         From the arrival of the last sample needed to this estimate. Not part of the estimate's
         identity: it differs from run to run.
+    derivation : str
+        The one that was staged.
     """
 
     bed: str
@@ -236,6 +296,7 @@ class StageEstimate:
     final: bool
     model: str
     latency_ms: float = 0.0
+    derivation: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the estimate as the documented JSON object (see ``docs/outputs.md``)."""
@@ -243,13 +304,16 @@ class StageEstimate:
             "bed": self.bed,
             "epoch": self.epoch,
             "onset": self.onset_s,
+            "derivation": self.derivation,
             "stage": stage_name(self.stage),
             "probs": _numbers(self.probs),
             "confidence": self.confidence,
             "quality": {
                 "score": self.quality.score,
                 "valid": self.valid,
+                "verdict": self.quality.verdict,
                 "reasons": list(self.quality.reasons),
+                "seconds": asdict(self.quality.seconds),
             },
             "forecast": {
                 "probs": [_numbers(row) for row in self.forecast],
@@ -272,7 +336,37 @@ def _numbers(row: Float32Array) -> list[float]:
     return [float(value) for value in row]
 
 
-EventKind = Literal["connected", "gap", "warning", "channel", "ended"]
+class StreamState(StrEnum):
+    """How a live stream is doing, in the words that are shown and recorded."""
+
+    SEARCHING = "searching"
+    CONNECTED = "connected"
+    STALLED = "stalled"
+    LOST = "lost"
+    RECONNECTED = "reconnected"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockOffset:
+    """One measurement of the sender's LSL clock against ours.
+
+    Attributes
+    ----------
+    at_s : float
+        Stamp of the newest sample when it was taken, in seconds on the sender's clock.
+    offset_s : float
+        What has to be added to a time on the LSL clock of the sender's machine to get ours.
+    uncertainty_s : float
+        How far it may be off: the round trip of the best probe.
+    """
+
+    at_s: float
+    offset_s: float
+    uncertainty_s: float
+
+
+EventKind = Literal["connected", "stream", "gap", "clock", "warning", "channel", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +376,9 @@ class Event:
     Attributes
     ----------
     kind : str
-        One of ``connected``, ``gap``, ``warning``, ``channel``, ``ended``.
+        ``connected`` and ``ended`` are the first and the last; ``stream``: it stalled, was lost,
+        came back, or another was refused; ``gap``: samples are missing or were left out;
+        ``clock``: the sender's clock, its rate, or this computer's sleep; ``channel``, ``warning``.
     at_s : float
         Sender's time at which it happened.
     text : str
@@ -292,3 +388,7 @@ class Event:
     kind: EventKind
     at_s: float
     text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the event as the documented JSON object (see ``docs/outputs.md``)."""
+        return {"kind": self.kind, "at": self.at_s, "text": self.text}

@@ -19,16 +19,21 @@ from sleepstream.messages import (
     EPOCH_N_SAMPLES,
     SFREQ,
     Chunk,
+    ClockOffset,
     Epoch,
     Event,
+    EventKind,
     Float32Array,
     Gap,
     StageEstimate,
+    StreamState,
     Surplus,
 )
-from sleepstream.outputs.dashboard import StreamHealth, StreamState
+from sleepstream.outputs.dashboard import StreamHealth
 from sleepstream.outputs.sink import Sink
+from sleepstream.signal.clocks import Arrivals, SleepWatch, break_in_words, says_unix_time
 from sleepstream.signal.epocher import Epocher
+from sleepstream.signal.stamps import Stamps
 
 POLL_S = 0.1
 """How long one wait for samples takes; a request to stop is seen within it."""
@@ -42,8 +47,8 @@ DRAIN_PIECES = 2000
 GAP_BURST, GAP_EVERY_S = 20.0, 10.0
 """So many gaps are listed in a row, and after that one in so many seconds of signal."""
 
-STALLED_S = 3.0
-"""Seconds without a sample after which the stream counts as stalled."""
+OFFSET_EVERY_S = 60.0
+"""Seconds between two measurements of the sender's clock that are kept."""
 
 
 class Monitor(Protocol):
@@ -71,10 +76,33 @@ class Estimator(Protocol):
 
 
 class Source(Protocol):
-    """Where live samples come from."""
+    """Where live samples come from: `sleepstream.sources.live.LiveStream` is one."""
+
+    @property
+    def state(self) -> StreamState:
+        """How the stream is doing."""
+        ...
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last sample."""
+        ...
+
+    @property
+    def ended(self) -> str | None:
+        """Why nothing will come any more; None while something may."""
+        ...
 
     def poll(self, timeout_s: float, max_samples: int) -> Chunk | None:
         """Return what has arrived; None if nothing came within `timeout_s`."""
+        ...
+
+    def take_events(self) -> list[Event]:
+        """Return what happened to the stream since the last call."""
+        ...
+
+    def clock_offset(self) -> ClockOffset | None:
+        """Return how far the sender's clock is from ours, at once; None while that is unknown."""
         ...
 
 
@@ -111,6 +139,8 @@ class Bed:
         self.epocher = epocher
         self.stager = stager
         self.n_gaps = 0
+        self._stamps = Stamps(epocher.timeline.sfreq)
+        self._arrivals = Arrivals()
         self._n_unlisted = 0
         self._listable = GAP_BURST
         self._listed_s = 0.0
@@ -120,7 +150,9 @@ class Bed:
 
     def stage(self, arrival: Arrival) -> Iterator[StageEstimate | Event]:
         """Take a chunk; yield the final estimates that it completes, and the gaps in it."""
-        for epoch in self.epocher.push(arrival.chunk):
+        chunk = self._stamps.spread(arrival.chunk)
+        self._arrivals.take(chunk, arrival.at_s)
+        for epoch in self.epocher.push(chunk):
             yield from self._notes()
             yield self._timed(self.stager.step(epoch), arrival)
         yield from self._notes()
@@ -143,6 +175,8 @@ class Bed:
         return replace(estimate, latency_ms=1000.0 * (self.clock() - arrival.at_s))
 
     def _notes(self) -> Iterator[Event]:
+        for text in self._stamps.take_notes():
+            yield Event("clock", self.epocher.now_s, text)
         for note in self.epocher.take_notes():
             if isinstance(note, str):
                 yield Event("warning", self.epocher.now_s, note)
@@ -151,11 +185,18 @@ class Bed:
             if not self._may_list():
                 self._n_unlisted += 1
                 continue
-            text = _in_words(note, self.epocher.timeline.sfreq)
+            kind, text = self._in_words(note)
             if self._n_unlisted:
                 text += f" (and {self._n_unlisted} more like it before)"
                 self._n_unlisted = 0
-            yield Event("gap", note.start_s, text)
+            yield Event(kind, note.start_s, text)
+
+    def _in_words(self, note: Gap | Surplus) -> tuple[EventKind, str]:
+        if isinstance(note, Gap):
+            missing, text = break_in_words(note, self._arrivals)
+            return "gap" if missing else "clock", text
+        late_s = note.n_samples / self.epocher.timeline.sfreq
+        return "gap", f"{late_s:.1f} s of samples came late or twice and were left out"
 
     def _may_list(self) -> bool:
         """Return whether one more gap is listed: a burst of them, then one each ten seconds.
@@ -169,15 +210,6 @@ class Bed:
             return False
         self._listable -= 1.0
         return True
-
-
-def _in_words(note: Gap | Surplus, sfreq: float) -> str:
-    if isinstance(note, Surplus):
-        return f"{note.n_samples / sfreq:.1f} s of samples came late or twice and were left out"
-    length_s = note.end_s - note.start_s
-    if length_s < 0:
-        return f"the sender's clock jumped back by {-length_s:.1f} s"
-    return f"nothing came for {length_s:.1f} s"
 
 
 def stage_recording(
@@ -214,7 +246,6 @@ def stage_live(
     tell: Callable[[Event], None],
     watch: LiveWatch,
     *,
-    grace_s: float,
     duration_s: float,
     stop: Callable[[], bool],
 ) -> str:
@@ -223,7 +254,7 @@ def stage_live(
     Parameters
     ----------
     source : Source
-        Connected and started.
+        Connected and started; it says when it has ended.
     bed : Bed
         Fresh.
     sinks : sequence of Sink
@@ -232,8 +263,6 @@ def stage_live(
         Told each event.
     watch : LiveWatch
         Shows the stream itself.
-    grace_s : float
-        Seconds without a sample after which the night is over.
     duration_s : float
         Seconds of signal after which the night is over; 0 for no limit.
     stop : callable
@@ -246,31 +275,30 @@ def stage_live(
     """
     max_samples = max(1, int(PIECE_S * bed.epocher.timeline.sfreq))
     backlog: deque[Arrival] = deque()
-    heard_s = bed.clock()
     while not stop():
         for _ in range(DRAIN_PIECES):
             chunk = source.poll(0.0 if backlog else POLL_S, max_samples)
             if chunk is None:
                 break
-            heard_s = bed.clock()
-            backlog.append(Arrival(chunk, heard_s))
+            backlog.append(Arrival(chunk, bed.clock()))
+        for event in source.take_events():
+            tell(event)
         if backlog:
             arrival = backlog.popleft()
             _announce(bed.stage(arrival), sinks, tell)
             # what is said between epochs is worth saying only while it is the newest there is
             if not backlog and (estimate := bed.between(arrival)):
                 _announce([estimate], sinks, tell)
-        silent_s = bed.clock() - heard_s
-        watch.look(bed, silent_s, tell)
+        watch.look(bed, source, tell)
         if duration_s and bed.epocher.n_samples >= duration_s * SFREQ:
             return f"{duration_s:g} s of signal, as asked for"
-        if not backlog and silent_s > grace_s:
-            return f"no sample for {grace_s:g} s"
+        if not backlog and source.ended:
+            return source.ended
     return "stopped by the user"
 
 
 class LiveWatch:
-    """Watches whether samples come, and tells a monitor as often as a person can see it.
+    """Watches the clocks, and tells a monitor how the stream does as often as a person can see it.
 
     Parameters
     ----------
@@ -278,32 +306,60 @@ class LiveWatch:
         The dashboard.
     health : StreamHealth
         What is known from the start.
+    keep : callable, optional
+        Told each measurement of the sender's clock.
     every_s : float
         Seconds between two looks.
+    sleep : SleepWatch, optional
+        Notices that this computer slept.
+    unix_now : callable
+        The time of day in seconds since 1970.
     """
 
-    def __init__(self, monitor: Monitor, health: StreamHealth, every_s: float = 0.25) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        health: StreamHealth,
+        keep: Callable[[ClockOffset], None] = lambda _: None,
+        *,
+        every_s: float = 0.25,
+        sleep: SleepWatch | None = None,
+        unix_now: Callable[[], float] = time.time,
+    ) -> None:
         self._monitor = monitor
         self._health = health
+        self._keep = keep
         self._every_s = every_s
+        self._sleep = sleep or SleepWatch()
+        self._unix_now = unix_now
         self._next_s = 0.0
-        self._stalled = False
+        self._next_offset_s = 0.0
+        self._stamps_seen = False
 
-    def look(self, bed: Bed, silent_s: float, tell: Callable[[Event], None]) -> None:
-        """Say when samples stop coming and when they come again; pass on the state, in time."""
-        stalled = silent_s > STALLED_S and bed.epocher.n_samples > 0
-        if stalled != self._stalled:
-            self._stalled = stalled
-            text = f"no sample for {STALLED_S:g} s" if stalled else "samples are coming again"
-            tell(Event("warning", bed.epocher.now_s, text))
+    def look(self, bed: Bed, source: Source, tell: Callable[[Event], None]) -> None:
+        """Look at the clocks and pass on the state, if it is time."""
         now = bed.clock()
-        if now >= self._next_s:
-            self._next_s = now + self._every_s
-            self._pass_on(bed, silent_s, "stalled" if stalled else "live")
+        if now < self._next_s:
+            return
+        self._next_s = now + self._every_s
+        for text in self._clocks(bed):
+            tell(Event("clock", bed.epocher.now_s, text))
+        if now >= self._next_offset_s and (offset := source.clock_offset()):
+            self._next_offset_s = now + OFFSET_EVERY_S
+            self._keep(offset)
+        self._pass_on(bed, source.silent_s, source.state)
 
     def end(self, bed: Bed) -> None:
         """Pass on that the stream has ended."""
-        self._pass_on(bed, None, "ended")
+        self._pass_on(bed, None, StreamState.ENDED)
+
+    def _clocks(self, bed: Bed) -> Iterator[str]:
+        if text := self._sleep.look():
+            yield text
+        if not self._stamps_seen and bed.epocher.n_samples > 0:
+            self._stamps_seen = True
+            if text := says_unix_time(bed.epocher.now_s, self._unix_now()):
+                yield text
 
     def _pass_on(self, bed: Bed, silent_s: float | None, state: StreamState) -> None:
         timeline = bed.epocher.timeline
@@ -316,7 +372,7 @@ class LiveWatch:
                 n_gaps=bed.n_gaps,
                 n_lost=timeline.n_missing,
                 clock_s=bed.epocher.now_s if started else None,
-                state=state if started else "waiting",
+                state=state,
             )
         )
         if started:

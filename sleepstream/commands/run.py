@@ -31,13 +31,10 @@ from sleepstream.outputs.text import (
 from sleepstream.pipeline import Bed, LiveWatch, stage_live
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage, choose
-from sleepstream.sources.lsl import (
-    LslSource,
-    Query,
-    StreamDescription,
-    find,
-    look_around,
-)
+from sleepstream.sources.description import Query, StreamDescription
+from sleepstream.sources.live import LiveStream
+from sleepstream.sources.lsl import LslSource, find, look_around
+from sleepstream.sources.supervisor import Patience
 from sleepstream.stager.stager import Stager
 from sleepstream.store.nights import NightStore
 
@@ -133,12 +130,11 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         watch = LiveWatch(board, _health(about, montage))
         limits = settings.stream
         reason = stage_live(
-            source,
+            LiveStream(source, about, Patience(limits.stale, limits.grace)),
             bed,
             sinks,
             tell,
             watch,
-            grace_s=limits.grace,
             duration_s=limits.duration,
             stop=stop,
         )

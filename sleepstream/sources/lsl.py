@@ -1,4 +1,4 @@
-"""The inlet: finding one stream among those on the network, and draining it.
+"""The inlet: finding one stream among those on the network, draining it, and finding it again.
 
 Enters: what liblsl hears. Leaves: `Chunk` in microvolts with the sender's own time stamps. This is
 the only file of the daemon's input side that knows pylsl.
@@ -9,18 +9,20 @@ waits its full time, lists all matches, and refuses to choose between two.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pylsl
+from pylsl.lib import lib as liblsl
 
 from sleepstream.errors import StreamError
 from sleepstream.messages import Chunk
 from sleepstream.plain import printable
+from sleepstream.sources.description import Query, StreamDescription
 
 SEARCH_S = 1.0
 """How long one look around takes. On one network every stream answers well within it."""
@@ -32,104 +34,10 @@ BUFFER_S = 3600
 """Seconds of samples that liblsl may hold for us. An overfull inlet drops samples without a word,
 so it is far more than we ever leave undrained."""
 
-_KEYS = ("name", "type", "source_id", "host", "uid")
-
-_SEPARATORS = {",", "="}
+FORGET_S = 2.0
+"""After so many seconds without an announcement a stream counts as gone from the network."""
 
 _NO_ANSWER = (pylsl.util.TimeoutError, pylsl.util.LostError)  # not Python's TimeoutError
-
-
-@dataclass(frozen=True, slots=True)
-class StreamDescription:
-    """What a stream says about itself.
-
-    Attributes
-    ----------
-    name, type, source_id, host, uid : str
-        As announced, made printable.
-    n_channels : int
-        Number of channels.
-    sfreq : float
-        Nominal rate in hertz; 0 where it is irregular.
-    labels, units : tuple of str
-        Per channel; empty strings where nothing was declared. Empty tuples when the stream was
-        announced but does not answer.
-    synthetic : bool
-        Whether it says of itself that its signal was made up.
-    """
-
-    name: str
-    type: str
-    source_id: str
-    host: str
-    uid: str
-    n_channels: int
-    sfreq: float
-    labels: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
-    synthetic: bool = False
-
-    @property
-    def selector(self) -> str:
-        """A query that finds this stream and, where it has a source_id, no other."""
-        keys = {"name": self.name, "source_id": self.source_id, "host": self.host}
-        words = {key: value for key, value in keys.items() if value}
-        if any(_SEPARATORS & set(value) or value != value.strip() for value in words.values()):
-            words = {"uid": self.uid}  # these values would be taken apart
-        return ",".join(f"{key}={value}" for key, value in words.items())
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the description as a JSON object."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"selector": self.selector}
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Which stream is meant.
-
-    Attributes
-    ----------
-    text : str
-        As the user wrote it.
-    wanted : tuple of (str, str)
-        Properties that have to match; empty for a plain word.
-    """
-
-    text: str
-    wanted: tuple[tuple[str, str], ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Query:
-        """Read ``EEG`` or ``name=EEG,host=lab-2`` (keys: name, type, source_id, host, uid).
-
-        Raises
-        ------
-        StreamError
-            A key that streams do not have.
-        """
-        if "=" not in text:
-            return cls(text)
-        pairs = [part.partition("=") for part in text.split(",")]
-        wanted = tuple((key.strip().lower(), value.strip()) for key, _, value in pairs)
-        unknown = [key for key, _ in wanted if key not in _KEYS]
-        if unknown:
-            raise StreamError(
-                "a stream name, or properties such as name=EEG,host=lab-2",
-                f"the key {unknown[0]!r} in {text!r}",
-                f"use the keys {', '.join(_KEYS)}",
-            )
-        return cls(text, wanted)
-
-    def among(self, streams: Iterable[StreamDescription]) -> list[StreamDescription]:
-        """Return the streams that fit. A plain word is a name, else a type, else a source_id."""
-        streams = list(streams)
-        if self.wanted:
-            return [s for s in streams if all(getattr(s, k) == v for k, v in self.wanted)]
-        for key in ("name", "type", "source_id"):
-            fitting = [s for s in streams if getattr(s, key).casefold() == self.text.casefold()]
-            if fitting:
-                return fitting
-        return []
 
 
 def look_around(wait_s: float = SEARCH_S) -> dict[StreamDescription, pylsl.StreamInfo]:
@@ -206,37 +114,47 @@ def find(
 
 
 class LslSource:
-    """One connected stream; a context manager.
+    """One connected stream; a context manager, and the `Link` of a `LiveStream`.
+
+    liblsl's own recovery is off: it takes whoever has the name, type and source_id, before anybody
+    could look at the channels and the rate.
 
     Parameters
     ----------
     info : pylsl.StreamInfo
         The stream, as `find` returned it.
 
+    Attributes
+    ----------
+    description : StreamDescription
+        What it said about itself when it was found.
+    broken : bool
+        Whether the connection is.
+
     Raises
     ------
     StreamError
-        The stream does not answer, or carries no numbers.
+        The stream does not answer, carries no numbers, or has no rate.
     """
 
     def __init__(self, info: pylsl.StreamInfo) -> None:
         announced = _announced(info)
-        self._inlet = pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=True)
+        self._inlet = _inlet(info)
         try:
-            full = self._inlet.info(ANSWER_S)
+            self.description = _described(self._inlet.info(ANSWER_S))
         except _NO_ANSWER as error:
             raise StreamError(
                 f"an answer from the stream {announced.name!r} on {announced.host}",
                 f"it is announced, but did not answer within {ANSWER_S:g} s",
                 "restart the sender (a stream that crashed can stay announced for a while)",
             ) from error
-        self.description = _described(full)
-        if full.channel_format() == pylsl.cf_string:
-            raise StreamError(
-                "a stream of numbers", f"{announced.name!r} carries text (markers)", _CHOOSE
-            )
+        _check_is_signal(self.description)
+        self.broken = False
         self._picks: list[int] = []
         self._scales = np.ones((0, 1))
+        self._resolver: pylsl.ContinuousResolver | None = None
+        self._infos: dict[str, pylsl.StreamInfo] = {}
+        self._next: tuple[str, pylsl.StreamInlet] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -247,6 +165,7 @@ class LslSource:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.rest()
         self._inlet.close_stream()
 
     def start(self, picks: Sequence[int], scales: Sequence[float]) -> None:
@@ -290,20 +209,80 @@ class LslSource:
         Chunk or None
             The picked channels in microvolts; None if nothing came.
         """
+        if self.broken:
+            time.sleep(timeout_s)
+            return None
         try:
             samples, stamps = self._inlet.pull_chunk(
                 timeout_s, max_samples, min_samples=1, as_numpy=True
             )
         except _NO_ANSWER:
-            # A sender without a source_id has gone for good, and liblsl says so at once and for
-            # ever: for us that is silence, and the grace time decides.
-            time.sleep(timeout_s)
+            self.broken = True
             return None
         if not len(stamps):
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # absurd values become missing ones
             data = (samples[:, self._picks].T * self._scales).astype(np.float32)
         return Chunk(np.asarray(stamps, np.float64), data)
+
+    def around(self) -> list[StreamDescription]:
+        """Return at once who announces itself; the first call begins to listen."""
+        if self._resolver is None:
+            self._resolver = pylsl.ContinuousResolver(forget_after=FORGET_S)
+        found = {_announced(info): info for info in self._resolver.results()}
+        self._infos = {stream.uid: info for stream, info in found.items()}
+        return list(found)
+
+    def rest(self) -> None:
+        """Listen no longer, and let go of whoever was asked."""
+        self._resolver, self._next = None, None
+        self._infos = {}
+
+    def ask(self, stream: StreamDescription, timeout_s: float) -> StreamDescription | None:
+        """Return a stream that was around with its channels; None if it has not answered yet."""
+        if self._next is None or self._next[0] != stream.uid:
+            if (info := self._infos.get(stream.uid)) is None:
+                return None
+            self._next = stream.uid, _inlet(info)
+        try:
+            return _described(self._next[1].info(timeout_s))
+        except pylsl.util.TimeoutError:
+            return None
+        except pylsl.util.LostError:
+            self._next = None
+            return None
+
+    def switch(self, timeout_s: float) -> bool:
+        """Subscribe to the stream that answered, in the place of the old one.
+
+        Returns
+        -------
+        bool
+            False while it has not accepted.
+        """
+        if self._next is None:
+            return False
+        try:
+            self._next[1].open_stream(timeout_s)
+        except pylsl.util.TimeoutError:
+            return False
+        except pylsl.util.LostError:
+            self._next = None
+            return False
+        self._inlet.close_stream()
+        self._inlet, self.broken = self._next[1], False
+        return True
+
+    def clock_offset(self) -> tuple[float, float] | None:
+        """Return how far the sender's LSL clock is from ours, without waiting.
+
+        Returns
+        -------
+        offset_s, uncertainty_s : float
+            What has to be added to the sender's time to get ours, and the round trip of the best
+            probe; None while there is no measurement. The first call begins to measure.
+        """
+        return _time_correction(self._inlet)
 
     def now_s(self) -> float:
         """Return the time on the sender's LSL clock, in seconds (on ours if it does not answer)."""
@@ -313,7 +292,35 @@ class LslSource:
             return float(pylsl.local_clock())
 
 
-_CHOOSE = "choose the EEG stream, not its markers (`sleepstream streams`)"
+def _inlet(info: pylsl.StreamInfo) -> pylsl.StreamInlet:
+    return pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=False)
+
+
+def _time_correction(inlet: pylsl.StreamInlet) -> tuple[float, float] | None:
+    # pylsl has no name for the call that also tells the uncertainty
+    call = ctypes.CFUNCTYPE(
+        ctypes.c_double,
+        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_double),
+        ctypes.POINTER(ctypes.c_double),
+        ctypes.c_double,
+        ctypes.POINTER(ctypes.c_int),
+    )(("lsl_time_correction_ex", liblsl))
+    remote_s, uncertainty_s, failed = ctypes.c_double(), ctypes.c_double(), ctypes.c_int()
+    offset_s = call(inlet.obj, remote_s, uncertainty_s, 0.0, failed)
+    return None if failed.value else (float(offset_s), float(uncertainty_s.value))
+
+
+def _check_is_signal(stream: StreamDescription) -> None:
+    remedy = "choose the EEG stream, not its markers (`sleepstream streams`)"
+    if not stream.numeric:
+        raise StreamError("a stream of numbers", f"{stream.name!r} carries text (markers)", remedy)
+    if stream.sfreq <= 0:
+        raise StreamError(
+            "a stream with a sampling rate",
+            f"{stream.name!r} has an irregular rate (0 Hz), as markers and events have",
+            remedy,
+        )
 
 
 def _announced(info: pylsl.StreamInfo) -> StreamDescription:
@@ -325,6 +332,7 @@ def _announced(info: pylsl.StreamInfo) -> StreamDescription:
         uid=printable(info.uid()),
         n_channels=int(info.channel_count()),
         sfreq=float(info.nominal_srate()),
+        numeric=info.channel_format() != pylsl.cf_string,
     )
 
 
@@ -338,6 +346,7 @@ def _described(info: pylsl.StreamInfo) -> StreamDescription:
             "labels": tuple(label or f"channel {k + 1}" for k, label in enumerate(labels)),
             "units": tuple(_per_channel(info.get_channel_units(), n)),
             "synthetic": info.desc().child_value("synthetic") == "true",
+            "ends": info.desc().child_value("ends") == "true",
         }
     )
 

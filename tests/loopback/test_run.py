@@ -257,7 +257,7 @@ def test_a_sender_without_a_source_id_that_dies_ends_the_night_as_it_should(
         assert run(settings_for(name, tmp_path / "nights.sqlite", grace=4.0)) == 0
     assert [e["epoch"] for e in estimates(capfd.readouterr().out) if e["final"]] == [0, 1]
     with NightStore(tmp_path / "nights.sqlite") as store:
-        assert store.nights()[0].ended == "no sample for 4 s"
+        assert store.nights()[0].ended == "the stream left and did not return within 4 s"
 
 
 def test_a_bed_that_is_taken_is_refused(

@@ -51,7 +51,7 @@ estimates = st.builds(
 
 events = st.builds(
     Event,
-    st.sampled_from(["connected", "gap", "warning", "channel", "ended"]),
+    st.sampled_from(["connected", "stream", "gap", "clock", "warning", "channel", "ended"]),
     numbers,
     texts,
 )

@@ -58,7 +58,7 @@ def test_a_flag_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path)
         ("[stream]\nprovisional = 5\n", ["'stream.provisional'", "staging.provisional"]),
         ("grace = 1\n", ["'grace'", "stream.grace"]),
         ("[streem]\n", ["'streem'", "[stream]"]),
-        ('[stream]\ngrace = "x"\n', ["stream.grace", "'x'", "expected `float`", "60.0"]),
+        ('[stream]\ngrace = "x"\n', ["stream.grace", "'x'", "expected `float`", "600.0"]),
         ("[stream]\ngrace = 0.1\n", ["stream.grace", "0.1", ">= 1.0"]),
         ("[output]\nlsl_out = 1\n", ["output.lsl_out", "expected `bool`"]),
         ('[night]\nbed = "../x"\n', ["night.bed", "'../x'"]),

@@ -21,7 +21,14 @@ from rich.color import Color, ColorSystem
 from rich.console import Console
 
 from sleepstream.errors import SettingsError
-from sleepstream.messages import DisorderScore, Quality, Stage, StageEstimate, frozen
+from sleepstream.messages import (
+    DisorderScore,
+    Quality,
+    Stage,
+    StageEstimate,
+    StreamState,
+    frozen,
+)
 from sleepstream.outputs.dashboard import (
     Dashboard,
     DashboardScreen,
@@ -62,7 +69,7 @@ HEALTH = StreamHealth(
     n_gaps=1,
     n_lost=310,
     clock_s=1000.0 + len(NIGHT) * 30.0 + 12.0,
-    state="live",
+    state=StreamState.CONNECTED,
 )
 
 
@@ -159,7 +166,7 @@ def test_from_80x24_on_nothing_that_matters_is_missing(board, width, height):
     for word in (
         "SYNTHETIC SIGNAL",
         "research use only — not a medical device",
-        "● live",
+        "● connected",
         "P(wake in 5 min)  12 %",
         "P(REM in 5 min)   31 %",
         "now ~N1 (provisional,",
@@ -233,7 +240,7 @@ def test_a_warning_that_repeats_is_counted():
 
 def test_a_stalled_stream_and_a_late_estimate_are_said_in_words():
     board = shown_night("2222", budget_ms=1.0)
-    board.stream(dataclasses.replace(HEALTH, state="stalled", since_last_s=12.4))
+    board.stream(dataclasses.replace(HEALTH, state=StreamState.STALLED, since_last_s=12.4))
     text = "\n".join(picture(board, 80, 24))
     assert "▲ stalled 12 s" in text
     assert " LATE " in text

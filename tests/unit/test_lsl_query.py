@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sleepstream.errors import StreamError
-from sleepstream.sources.lsl import Query, StreamDescription
+from sleepstream.sources.description import Query, StreamDescription
 
 
 def stream(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sleepstream.messages import (
     SFREQ,
     Chunk,
+    ClockOffset,
     DisorderScore,
     Epoch,
     Event,
@@ -22,8 +24,12 @@ from sleepstream.messages import (
 from sleepstream.outputs.dashboard import StreamHealth
 from sleepstream.outputs.sink import Collected
 from sleepstream.pipeline import Bed, LiveWatch, stage_live, stage_recording
+from sleepstream.signal.clocks import SleepWatch
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage
+from sleepstream.sources.description import StreamDescription
+from sleepstream.sources.live import LiveStream, MemoryLink
+from sleepstream.sources.supervisor import Patience
 
 
 class Clock:
@@ -35,19 +41,8 @@ class Clock:
     def __call__(self) -> float:
         return self.now_s
 
-
-class Sent:
-    """A source that delivers what was put in, and lets time pass while nothing comes."""
-
-    def __init__(self, chunks: list[Chunk | None], clock: Clock) -> None:
-        self.left = deque(chunks)
-        self.clock = clock
-
-    def poll(self, timeout_s: float, max_samples: int) -> Chunk | None:  # noqa: ARG002
-        chunk = self.left.popleft() if self.left else None
-        if chunk is None:
-            self.clock.now_s += timeout_s
-        return chunk
+    def pass_on(self, seconds: float) -> None:
+        self.now_s += seconds
 
 
 class Plain:
@@ -106,17 +101,46 @@ def apart(sent: list[Chunk | None]) -> list[Chunk | None]:
     return [item for chunk in sent for item in (chunk, None)]
 
 
+def timed(sent: list[Chunk | None]) -> list[Chunk | None]:
+    """The same, with a tenth of a second from chunk to chunk."""
+    return [item for chunk in sent for item in (chunk, None, None)]
+
+
+OURS = StreamDescription("EEG", "EEG", "amp1", "lab", "u1", 1, SFREQ, ("Cz",), ("uV",))
+
+Script = Sequence[Chunk | Callable[[MemoryLink], None] | None]
+
+
 class Night:
-    def __init__(self, sent: list[Chunk | None], **limits: float) -> None:
+    def __init__(
+        self,
+        script: Script,
+        ours: StreamDescription = OURS,
+        duration_s: float = 0.0,
+        grace_s: float = 60.0,
+        slept: Callable[[], float] = lambda: 0.0,
+        unix_s: float = 1.7e9,
+    ) -> None:
         clock = Clock()
         self.bed = Bed(
             Epocher(SFREQ, Montage("Cz", (0,), 0, (1.0,), "uV")), Plain(clock), 5.0, clock
         )
         self.collected, self.events, self.seen = Collected(), list[Event](), Seen()
-        self.source = Sent(sent, clock)
+        self.link = MemoryLink(ours, clock.pass_on, script)
+        self.source = LiveStream(
+            self.link, ours, Patience(3.0, grace_s), clock, lambda: datetime(2026, 1, 2, 3, 4, 5)
+        )
         health = StreamHealth(source="s", channel="Cz", unit="uV", sfreq_nominal=SFREQ)
-        self.watch = LiveWatch(self.seen, health, every_s=1.0)
-        self.limits = {"grace_s": 60.0, "duration_s": 0.0} | limits
+        self.offsets = list[ClockOffset]()
+        self.watch = LiveWatch(
+            self.seen,
+            health,
+            self.offsets.append,
+            every_s=1.0,
+            sleep=SleepWatch(slept),
+            unix_now=lambda: unix_s,
+        )
+        self.duration_s = duration_s
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> str:
         return stage_live(
@@ -125,17 +149,20 @@ class Night:
             [self.collected],
             self.events.append,
             self.watch,
+            duration_s=self.duration_s,
             stop=stop,
-            **self.limits,
         )
+
+    def told(self, kind: str) -> list[str]:
+        return [event.text for event in self.events if event.kind == kind]
 
 
 def test_a_night_ends_after_the_grace_time_with_every_epoch_said_once() -> None:
     night = Night(apart(chunks(95, 1)))
-    assert night.run() == "no sample for 60 s"
+    assert night.run() == "no sample for 1 min"
     assert [e.epoch for e in night.collected.final] == [0, 1, 2]
     assert night.seen.states[-1] == "stalled"
-    assert "live" in night.seen.states
+    assert "connected" in night.seen.states
     assert night.seen.signals[-1].shape == (3000,)
 
 
@@ -160,15 +187,78 @@ def test_latency_counts_from_the_arrival_of_the_last_sample() -> None:
 
 
 def test_a_stream_that_stalls_and_comes_back_is_told_of_both_ways() -> None:
-    nothing: list[Chunk | None] = [None] * 50  # five seconds
+    nothing = [None] * 50  # five seconds
     night = Night([*apart(chunks(10, 1)), *nothing, *apart(chunks(10, 1, start_s=15.0))])
     night.run()
-    assert [e.text for e in night.events] == [
-        "no sample for 3 s",
-        "nothing came for 5.0 s",
-        "samples are coming again",
-        "no sample for 3 s",
+    assert [(e.kind, e.text.partition(":")[0]) for e in night.events] == [
+        ("stream", "stalled"),
+        ("stream", "connected"),
+        ("gap", "nothing came for 5.0 s"),
+        ("stream", "stalled"),
     ]
+    assert [round(e.at_s, 2) for e in night.events] == [9.99, 15.99, 10.0, 24.99]
+
+
+def test_a_stream_that_leaves_and_returns_goes_on_with_a_gap() -> None:
+    back = replace(OURS, uid="u2")
+
+    def leave(link: MemoryLink) -> None:
+        link.leave("u1")
+
+    def come_back(link: MemoryLink) -> None:
+        link.network["u2"] = back
+
+    script = [*apart(chunks(40, 1)), leave, *[None] * 100, come_back, *[None] * 10]
+    night = Night([*script, *apart(chunks(60, 1, start_s=51.0))])
+    assert night.run() == "no sample for 1 min"
+    assert [text.partition(":")[0] for text in night.told("stream")] == [
+        "lost",
+        "reconnected",
+        "connected",
+        "stalled",
+    ]
+    assert night.told("gap") == ["nothing came for 11.0 s"]
+    assert [round(e.valid, 2) for e in night.collected.final] == [1.0, 0.63, 1.0]
+    assert not night.link.listening or night.seen.states[-1] == "stalled"
+
+
+def test_a_replay_that_has_left_ends_the_night_without_the_grace_time() -> None:
+    night = Night([*apart(chunks(35, 1)), lambda link: link.leave("u1")], replace(OURS, ends=True))
+    assert night.run() == "the recording that was played is over"
+
+
+def test_this_computers_sleep_and_unix_time_are_told_once() -> None:
+    asleep = [0.0, 0.0, 0.0, 312.4]
+    night = Night(
+        apart(chunks(10, 1, start_s=1.7e9)),
+        slept=lambda: asleep.pop(0) if len(asleep) > 1 else asleep[0],
+    )
+    night.run()
+    unix, slept = night.told("clock")
+    assert unix.startswith("the sender stamps in Unix time")
+    assert slept.startswith("this computer slept for 312 s")
+
+
+def test_a_clock_that_is_set_ahead_is_told_from_silence() -> None:
+    night = Night(timed(chunks(60, 0.1) + chunks(35, 0.1, start_s=3660.0)))
+    night.run()
+    (text,) = night.told("gap")
+    assert "jumped ahead by 3600.0 s while samples kept coming" in text
+
+
+def test_clocks_set_back_or_far_ahead_lose_nothing() -> None:
+    night = Night(apart([*chunks(35, 1, 1e5), *chunks(35, 1), *chunks(35, 1, 9e5)]))
+    night.run()
+    assert not night.told("gap")
+    assert ["jumped back" in text for text in night.told("clock")] == [True, False]
+    assert [round(e.valid, 2) for e in night.collected.final] == [1.0, 1.0, 1.0]
+
+
+def test_the_senders_clock_is_measured_each_minute() -> None:
+    night = Night(timed(chunks(1500, 1)))  # 150 s, and a minute of silence
+    night.run()
+    assert len(night.offsets) == 4
+    assert night.offsets[0] == ClockOffset(night.offsets[0].at_s, 0.0, 0.0)
 
 
 def test_a_night_ends_after_the_duration_asked_for() -> None:
@@ -185,8 +275,8 @@ def test_a_night_ends_when_somebody_says_so() -> None:
 def test_a_gap_is_an_event_and_what_it_left_is_unscorable() -> None:
     night = Night(apart(chunks(35, 1) + chunks(60, 1, start_s=65.0)))
     night.run()
-    assert [e.text for e in night.events] == ["nothing came for 30.0 s", "no sample for 3 s"]
-    assert [e.kind for e in night.events] == ["gap", "warning"]
+    assert [e.kind for e in night.events] == ["gap", "stream"]
+    assert night.told("gap") == ["nothing came for 30.0 s"]
     assert [round(e.valid, 2) for e in night.collected.final] == [1.0, 0.17, 0.83, 1.0]
 
 

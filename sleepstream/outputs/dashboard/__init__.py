@@ -6,6 +6,6 @@ colours and shapes. Needs neither torch nor mne.
 """
 
 from sleepstream.outputs.dashboard.board import Dashboard, DashboardScreen, screenshot
-from sleepstream.outputs.dashboard.view import StreamHealth, StreamState
+from sleepstream.outputs.dashboard.view import StreamHealth
 
-__all__ = ["Dashboard", "DashboardScreen", "StreamHealth", "StreamState", "screenshot"]
+__all__ = ["Dashboard", "DashboardScreen", "StreamHealth", "screenshot"]

@@ -12,7 +12,7 @@ import numpy as np
 from rich.text import Text
 
 from sleepstream.hypnogram import SLEEP_STAGES, Row
-from sleepstream.messages import EPOCH_S, N_HORIZONS, STAGES, Stage, stage_name
+from sleepstream.messages import EPOCH_S, N_HORIZONS, STAGES, Stage, StreamState, stage_name
 from sleepstream.outputs.dashboard import drawing
 from sleepstream.outputs.dashboard.palette import (
     BAD,
@@ -34,11 +34,14 @@ GUTTER = 4
 """Columns left of a chart, for its labels."""
 
 _STATE_SIGNS = {
-    "live": ("● ", GOOD),
-    "waiting": ("○ ", WARN),
-    "stalled": ("▲ ", LOUD),
-    "ended": ("■ ", ""),
+    StreamState.SEARCHING: ("○ ", WARN),
+    StreamState.CONNECTED: ("● ", GOOD),
+    StreamState.STALLED: ("▲ ", LOUD),
+    StreamState.LOST: ("▲ ", LOUD),
+    StreamState.RECONNECTED: ("● ", WARN),
+    StreamState.ENDED: ("■ ", ""),
 }
+_SILENT = (StreamState.STALLED, StreamState.LOST)
 
 
 def header(view: View, width: int) -> list[Text]:
@@ -61,7 +64,7 @@ def header(view: View, width: int) -> list[Text]:
 def _state(health: StreamHealth) -> Text:
     sign, style = _STATE_SIGNS[health.state]
     text = sign + health.state
-    if health.state in ("stalled", "waiting") and health.since_last_s is not None:
+    if health.state in _SILENT and health.since_last_s is not None:
         text += f" {health.since_last_s:.0f} s"
     return Text(text, style)
 

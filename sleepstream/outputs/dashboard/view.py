@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sleepstream.hypnogram import SleepStatistics
-from sleepstream.messages import EPOCH_S, Float32Array, Stage, StageEstimate
-
-StreamState = Literal["waiting", "live", "stalled", "ended"]
+from sleepstream.messages import EPOCH_S, Float32Array, Stage, StageEstimate, StreamState
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +36,8 @@ class StreamHealth:
         Samples that are missing in them.
     clock_s : float or None
         Sender's time now; None while it is unknown.
-    state : str
-        ``waiting``, ``live``, ``stalled`` or ``ended``.
+    state : StreamState
+        In the supervisor's words.
     """
 
     source: str
@@ -52,7 +49,7 @@ class StreamHealth:
     n_gaps: int = 0
     n_lost: int = 0
     clock_s: float | None = None
-    state: StreamState = "waiting"
+    state: StreamState = StreamState.SEARCHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sleepstream.stager import context
+from sleepstream.stager import context, spectral
 from sleepstream.stager.decoder import DecoderOutput, GptDecoder
-from sleepstream.stager.gpt import Gpt, GptShape, KVCache
+from sleepstream.stager.gpt import Gpt, GptShape, KVCache, split
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,8 @@ def one_thread():
 
 def network(seed: int, **sizes: int) -> Gpt:
     generator = torch.Generator().manual_seed(seed)
-    gpt = Gpt(GptShape(n_inputs=context.N_INPUTS, **sizes)).eval()
+    shape = GptShape(n_inputs=context.N_INPUTS, n_spectral=spectral.N_INPUTS, **sizes)
+    gpt = Gpt(shape).eval()
     with torch.no_grad():
         for parameter in gpt.parameters():
             parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator))
@@ -38,13 +39,26 @@ def night(n_epochs: int, seed: int) -> list[np.ndarray | None]:
     return [None if rng.random() < 0.05 else row for row in probs]
 
 
+def spectrum_of(probs: np.ndarray | None) -> np.ndarray | None:
+    """Numbers as `spectral.describe` gives them, at times unknown."""
+    if probs is None or probs[0] > 0.9:
+        return None
+    return (np.resize(probs, spectral.N_NUMBERS) * 3.0 + 1.0).astype(np.float32)
+
+
 def inputs(epochs: list[np.ndarray | None]) -> torch.Tensor:
-    state, rows = context.start(), []
+    state, usual, rows = context.start(), spectral.start(), []
     for probs in epochs:
+        numbers = spectrum_of(probs)
         state, row = context.advance(
             state, np.zeros((1, 5)) if probs is None else probs[None], [probs is not None]
         )
-        rows.append(row[0])
+        usual, spectrum = spectral.advance(
+            usual,
+            np.zeros((1, spectral.N_NUMBERS)) if numbers is None else numbers[None],
+            [numbers is not None],
+        )
+        rows.append(np.concatenate([row[0], spectrum[0]]))
     return torch.from_numpy(np.stack(rows))
 
 
@@ -106,21 +120,33 @@ def test_a_peek_leaves_no_trace(window: int, n_epochs: int, peeks: list[int], se
     windows = night(4 * n_epochs, seed + 1)
     for epoch, n_peeks in zip(night(n_epochs, seed), peeks, strict=False):
         for _ in range(n_peeks):
-            peeking.peek(windows.pop())
+            window_probs = windows.pop()
+            peeking.peek(window_probs, spectrum_of(window_probs))
             windows = windows or night(60, seed)
-        foreseen = peeking.peek(epoch)
-        said = peeking.step(epoch)
+        foreseen = peeking.peek(epoch, spectrum_of(epoch))
+        said = peeking.step(epoch, spectrum_of(epoch))
         assert equal(foreseen, said)
-        assert equal(said, plain.step(epoch))
+        assert equal(said, plain.step(epoch, spectrum_of(epoch)))
 
 
 def test_a_reset_decoder_is_a_new_one():
     gpt, epochs = network(3, width=16, n_layers=2, n_heads=2, window=10), night(40, 3)
     used, new = GptDecoder(gpt, CPU, "a", "0"), GptDecoder(gpt, CPU, "a", "0")
     for epoch in night(25, 4):
-        used.step(epoch)
+        used.step(epoch, spectrum_of(epoch))
     used.reset()
-    assert all(equal(used.step(epoch), new.step(epoch)) for epoch in epochs)
+    for epoch in epochs:
+        spectrum = spectrum_of(epoch)
+        assert equal(used.step(epoch, spectrum), new.step(epoch, spectrum))
+
+
+def test_the_decoder_builds_the_inputs_that_training_builds():
+    gpt, epochs = network(5, width=16, n_layers=2, n_heads=2, window=64), night(50, 5)
+    decoder = GptDecoder(gpt, CPU, "a", "0")
+    said = [decoder.step(epoch, spectrum_of(epoch)).probs for epoch in epochs]
+    with torch.inference_mode():
+        now, _, _ = split(gpt(inputs(epochs)[None])[0])
+    np.testing.assert_allclose(np.stack(said), now.softmax(-1), atol=1e-5)
 
 
 @settings(max_examples=12, deadline=None)
@@ -133,7 +159,8 @@ def test_the_context_of_many_nights_is_that_of_each(n_nights: int, seed: int):
         state, rows = context.advance(state, probs, [p is not None for p in epochs])
         together.append(rows)
     for k, epochs in enumerate(nights):
-        assert np.array_equal(np.stack(together)[:, k], inputs(epochs).numpy())
+        expected = inputs(epochs).numpy()[:, : context.N_INPUTS]
+        assert np.array_equal(np.stack(together)[:, k], expected)
 
 
 def test_the_ring_says_how_old_each_slot_is():

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepstream.messages import Epoch, Quality, frozen
-from sleepstream.stager import context
+from sleepstream.stager import context, spectral
 from sleepstream.stager.decoder import GptDecoder
 from sleepstream.stager.disorder import N_FEATURES, DisorderScorer
 from sleepstream.stager.encoder import EncoderOutput
@@ -51,7 +51,8 @@ class RunningScale:
 
 def stager() -> Stager:
     torch.manual_seed(0)
-    shape = GptShape(n_inputs=context.N_INPUTS, width=16, n_layers=2, n_heads=2, window=64)
+    inputs = {"n_inputs": context.N_INPUTS, "n_spectral": spectral.N_INPUTS}
+    shape = GptShape(**inputs, width=16, n_layers=2, n_heads=2, window=64)
     decoder = GptDecoder(Gpt(shape), torch.device("cpu"), "gpt", "0" * 64)
     rng = np.random.default_rng(0)
     tensors = {

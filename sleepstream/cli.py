@@ -61,8 +61,10 @@ def _flag(key: config.Key) -> Callable[[Command], Command]:
     elif get_origin(annotated) is Literal:
         choices = get_args(annotated)
         kind, metavar = click.Choice(choices), "|".join(filter(None, choices))
+        metavar = f"[{metavar}]" if key.bare else metavar
     elif isinstance(key.default, float):
         kind, metavar = click.FLOAT, "NUMBER"
+    bare: dict[str, Any] = {"is_flag": False, "flag_value": key.bare} if key.bare else {}
     return click.option(
         name,
         type=kind,
@@ -71,6 +73,7 @@ def _flag(key: config.Key) -> Callable[[Command], Command]:
         expose_value=False,
         callback=keep,
         help=f"{key.help}.  [{key.dotted} = {config.toml_value(key.default)}]",
+        **bare,
     )
 
 

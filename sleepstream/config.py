@@ -97,6 +97,18 @@ class Night(Struct, frozen=True, forbid_unknown_fields=True):
     store: Annotated[
         str, _doc("File that keeps the nights; empty: nights.sqlite in the user's data folder")
     ] = ""
+    keep_signal: Annotated[
+        bool,
+        _doc("Keep the signal, 1.5 MB an hour; a night without it cannot go on or be rescored"),
+    ] = True
+    resume: Annotated[
+        Literal["auto", "last", "never"],
+        _doc("Go on with a night: auto: one that was cut off; last, or no value: the last; never"),
+        Meta(extra={"bare": "last"}),
+    ] = "auto"
+    resume_within: Annotated[
+        Seconds, _doc("Seconds of signal that a night may miss and still go on by itself")
+    ] = 1800.0
 
 
 class Output(Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +157,8 @@ class Key:
         Its value where nobody says anything.
     help : str
         One line for people.
+    bare : str or None
+        What its flag means without a value; None where it needs one.
     """
 
     section: str
@@ -152,6 +166,7 @@ class Key:
     type: Any
     default: Any
     help: str
+    bare: str | None = None
 
     @property
     def dotted(self) -> str:
@@ -181,10 +196,11 @@ def all_keys() -> list[Key]:
     for section in msgspec.structs.fields(Settings):
         for field in msgspec.structs.fields(section.type):
             kind = msgspec.inspect.type_info(field.type)
-            text = ""
+            text, bare = "", None
             if isinstance(kind, msgspec.inspect.Metadata):
                 text = str((kind.extra_json_schema or {}).get("description", ""))
-            found.append(Key(section.name, field.name, field.type, field.default, text))
+                bare = (kind.extra or {}).get("bare")
+            found.append(Key(section.name, field.name, field.type, field.default, text, bare))
     return found
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import numpy as np
+
 from sleepstream.messages import (
     EPOCH_N_SAMPLES,
     SFREQ,
@@ -32,8 +34,9 @@ from sleepstream.messages import (
 from sleepstream.outputs.dashboard import StreamHealth
 from sleepstream.outputs.sink import Sink
 from sleepstream.signal.clocks import Arrivals, SleepWatch, break_in_words, says_unix_time
-from sleepstream.signal.epocher import Epocher
+from sleepstream.signal.epocher import Epocher, EpocherState
 from sleepstream.signal.stamps import Stamps
+from sleepstream.signal.timeline import LAST_STAMP_S
 
 POLL_S = 0.1
 """How long one wait for samples takes; a request to stop is seen within it."""
@@ -127,6 +130,12 @@ class Bed:
         Seconds between provisional estimates; 0 for none.
     clock : callable
         A monotonic clock in seconds.
+    keep : callable
+        Given each epoch that closes, and what has to be known to go on behind it, just before its
+        estimate is told.
+    begin : callable
+        Given the first stamp there is, in seconds, before its sample is placed: here a night that
+        was cut off is gone on with.
     """
 
     def __init__(
@@ -135,9 +144,14 @@ class Bed:
         stager: Estimator,
         provisional_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        keep: Callable[[Epoch, EpocherState], None] = lambda _epoch, _state: None,
+        begin: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.epocher = epocher
         self.stager = stager
+        self._keep = keep
+        self._begin: Callable[[float], None] | None = begin
         self.n_gaps = 0
         self._stamps = Stamps(epocher.timeline.sfreq)
         self._arrivals = Arrivals()
@@ -152,9 +166,14 @@ class Bed:
         """Take a chunk; yield the final estimates that it completes, and the gaps in it."""
         chunk = self._stamps.spread(arrival.chunk)
         self._arrivals.take(chunk, arrival.at_s)
+        if self._begin and (stamps := chunk.stamps_s[np.abs(chunk.stamps_s) < LAST_STAMP_S]).size:
+            self._begin(float(stamps[0]))
+            self._begin = None
         for epoch in self.epocher.push(chunk):
             yield from self._notes()
-            yield self._timed(self.stager.step(epoch), arrival)
+            estimate = self._timed(self.stager.step(epoch), arrival)
+            self._keep(epoch, self.epocher.state(epoch))
+            yield estimate
         yield from self._notes()
 
     def between(self, arrival: Arrival) -> StageEstimate | None:

@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,23 @@ import msgspec
 
 from sleepstream.config import Settings
 from sleepstream.errors import StoreError
-from sleepstream.messages import EPOCH_S, Event, StageEstimate
+from sleepstream.messages import EPOCH_S, Epoch, Event, Float32Array, StageEstimate
 from sleepstream.outputs.text import json_line
+from sleepstream.signal.epocher import EpocherState
 from sleepstream.stager import weights
 from sleepstream.store.nights import Night, NightStore
+
+WAIT_S = 1.0
+"""How long a write waits for another program that is writing: less than anybody notices."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Closed:
+    """A final estimate and what is recorded with it."""
+
+    estimate: StageEstimate
+    signal: Float32Array | None = None
+    state: str | None = None
 
 
 class Record:
@@ -45,6 +59,8 @@ class Record:
         When the first sample was taken.
     synthetic : bool
         Whether the signal was made up.
+    stream : str, optional
+        Which live stream it is, as JSON.
     """
 
     def __init__(
@@ -58,14 +74,21 @@ class Record:
         sfreq: float,
         started_utc: datetime,
         synthetic: bool,
+        stream: str | None = None,
     ) -> None:
+        self._store = store
+        self._bed = settings.night.bed
+        self._keep_signal = settings.night.keep_signal
         self._night: Night | None = None
-        self._waiting: deque[StageEstimate | Event] = deque()
+        self._kept: tuple[Epoch, EpocherState] | None = None
+        self._waiting: deque[_Closed | Event] = deque()
         self._trouble: StoreError | None = None
+        self._n_held = 0
+        self._now_s = 0.0  # sender's time of the newest that was to be recorded
         self._warn = warn
         self._begin = partial(
             store.begin,
-            settings.night.bed,
+            self._bed,
             source=source,
             channel=channel,
             sfreq=sfreq,
@@ -73,6 +96,7 @@ class Record:
             models=model_hashes(settings),
             settings_json=msgspec.json.encode(settings).decode(),
             synthetic=synthetic,
+            stream=stream,
         )
 
     @property
@@ -80,15 +104,38 @@ class Record:
         """Id of the night; None while it has no epoch."""
         return self._night.id if self._night else None
 
+    def go_on(self, night_id: str) -> None:
+        """Write behind the last epoch of a night that is on record, instead of a new one.
+
+        Raises
+        ------
+        StoreError
+            The night had ended, and the record cannot be written.
+        """
+        self._night = self._store.go_on(night_id, self._bed)
+        self._write()
+
+    def keep(self, epoch: Epoch, state: EpocherState) -> None:
+        """Take the epoch whose estimate will be shown next, and the state behind it."""
+        self._kept = epoch, state
+
     def show(self, estimate: StageEstimate) -> None:
         """Put a final estimate on disk, after what is still waiting."""
-        if estimate.final:
-            self._waiting.append(estimate)
-            self._write()
+        if not estimate.final:
+            return
+        self._now_s = estimate.end_s
+        signal, state = None, None
+        if self._kept is not None and self._kept[0].index == estimate.epoch:
+            epoch, behind = self._kept
+            signal = epoch.data if self._keep_signal else None
+            state = msgspec.json.encode(behind).decode()
+        self._waiting.append(_Closed(estimate, signal, state))
+        self._write()
 
     def tell(self, event: Event) -> None:
         """Put an event on disk; before the first epoch it waits for the night to begin."""
         self._waiting.append(event)
+        self._now_s = event.at_s
         if self._night is not None:
             self._write()
 
@@ -100,43 +147,53 @@ class Record:
         StoreError
             Something could still not be written; the message says where it is instead.
         """
+        if self._trouble is not None:
+            self._store.wait_for_others(WAIT_S)
         if self._night is not None or self._trouble is not None:
             self._write()
-        held = [item for item in self._waiting if isinstance(item, StageEstimate)]
+        held = [item.estimate for item in self._waiting if isinstance(item, _Closed)]
         if held and self._trouble is not None:
-            raise _rescued(held, self._trouble)
+            raise _rescued(held, self._trouble, self._store.path.parent)
         if self._night is not None:
             self._night.end(reason)
 
     def _write(self) -> None:
-        n_held = sum(isinstance(item, StageEstimate) for item in self._waiting) - 1
-        try:
-            while self._waiting:
+        while self._waiting:
+            try:
                 self._put(self._waiting[0])
-                self._waiting.popleft()
-        except StoreError as error:
-            if isinstance(error.__cause__, sqlite3.IntegrityError):
+            except StoreError as error:
+                if not isinstance(error.__cause__, sqlite3.IntegrityError):
+                    self._hold(error)
+                    return
                 # no disk will ever take this one, and it must not keep the others waiting
                 self._warn(f"one entry cannot be recorded and is left out: {error.found}")
-                self._waiting.popleft()
-                self._write()
-                return
-            if self._trouble is None:
-                self._warn(f"NOT ON DISK, kept in memory, staging goes on: {error.found}")
-            self._trouble = error
-            return
+            self._waiting.popleft()
         if self._trouble is not None:
             self._trouble = None
-            self._warn(f"on disk again, with the {n_held} epochs that were held")
+            self._store.wait_for_others(WAIT_S)
+            self._say(f"on disk again, with the {self._n_held} epochs that were held")
+            self._write()
 
-    def _put(self, item: StageEstimate | Event) -> None:
+    def _hold(self, error: StoreError) -> None:
+        if self._trouble is None:
+            self._trouble = error
+            self._store.wait_for_others(0)  # the staging has waited once, which is enough
+            self._say(f"NOT ON DISK, kept in memory, staging goes on: {error.found}")
+        self._n_held = sum(isinstance(item, _Closed) for item in self._waiting)
+
+    def _say(self, text: str) -> None:
+        """Tell the person, and the record as soon as it can be written."""
+        self._warn(text)
+        self._waiting.append(Event("warning", self._now_s, text))
+
+    def _put(self, item: _Closed | Event) -> None:
         if self._night is None:
-            first = next(each for each in self._waiting if isinstance(each, StageEstimate))
+            first = next(each for each in self._waiting if isinstance(each, _Closed)).estimate
             self._night = self._begin(started_s=first.onset_s - EPOCH_S * first.epoch)
         if isinstance(item, Event):
             self._night.event(item)
         else:
-            self._night.append(item)
+            self._night.append(item.estimate, item.signal, item.state)
 
 
 def model_hashes(settings: Settings) -> dict[str, str]:
@@ -149,15 +206,23 @@ def model_hashes(settings: Settings) -> dict[str, str]:
     return {part: f"{name}:{weights.find(name, part).fingerprint}" for part, name in wanted.items()}
 
 
-def _rescued(held: list[StageEstimate], trouble: StoreError) -> StoreError:
-    """Write what was held into a file beside; return the error that says so."""
+def _rescued(held: list[StageEstimate], trouble: StoreError, beside: Path) -> StoreError:
+    """Write what was held into a file, beside the record if it can be; say which in an error."""
     lines = "".join(json_line(estimate) + "\n" for estimate in held)
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="sleepstream-", suffix=".jsonl", delete=False, encoding="utf-8"
-        ) as file:
-            file.write(lines)
-        where = f"the last {len(held)} epochs are in {Path(file.name)} instead"
-    except OSError as error:
-        where = f"the last {len(held)} epochs could not be written anywhere ({error.strerror})"
+    for folder in (beside, Path(tempfile.gettempdir())):
+        try:
+            with tempfile.NamedTemporaryFile(
+                "w",
+                prefix="sleepstream-",
+                suffix=".jsonl",
+                dir=folder,
+                delete=False,
+                encoding="utf-8",
+            ) as file:
+                file.write(lines)
+        except OSError as error:
+            where = f"the last {len(held)} epochs could not be written anywhere ({error.strerror})"
+        else:
+            where = f"the last {len(held)} epochs are in {Path(file.name)} instead"
+            break
     return StoreError(trouble.sought, f"{trouble.found}; {where}", trouble.remedy)

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score
 from torch.nn import functional as F
 
 from sleepstream.messages import N_STAGES, Float32Array
+from sleepstream_training.evaluation import metrics
+from sleepstream_training.evaluation.intervals import Figure, resampled
 
 TOLERANCE = 0.01
 """By how much (nats) a bias may make any one source worse."""
@@ -26,7 +27,8 @@ TOLERANCE = 0.01
 TEMPERATURES = (0.1, 10.0)
 """A network that has learned nothing yet would be divided by no end of it."""
 
-N_BINS = 15
+COVERAGES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the surest epochs of which the accuracy is told."""
 
 NO_BIAS = (0.0,) * N_STAGES
 
@@ -150,44 +152,26 @@ def _loss(calibration: Calibration, source: Source) -> float:
     return float(losses)
 
 
-def expected_calibration_error(probs: Float32Array, labels: IntArray) -> float:
-    """Return the mean distance of confidence and accuracy over `N_BINS` bins of confidence."""
-    confidence = probs.max(axis=1)
-    right = (probs.argmax(axis=1) == labels).astype(float)
-    bins = np.minimum((confidence * N_BINS).astype(int), N_BINS - 1)
-    gap = np.bincount(bins, confidence - right, minlength=N_BINS)
-    return float(np.abs(gap).sum() / len(labels))
-
-
-def figures(probs: Float32Array, labels: IntArray) -> dict[str, float | str]:
-    """Return how well probabilities, shape (n, 5), fit the labels, shape (n,)."""
-    said = probs.argmax(axis=1)
-    found = {
-        "accuracy": accuracy_score(labels, said),
-        "kappa": cohen_kappa_score(labels, said),
-        "macro_f1": f1_score(labels, said, average="macro"),
-        "confidence": probs.max(axis=1).mean(),
-        "ece": expected_calibration_error(probs, labels),
-        "log_loss": -np.log(probs[np.arange(len(labels)), labels] + 1e-9).mean(),
+def figures(probs: Float32Array, labels: IntArray) -> dict[str, str]:
+    """Return how well probabilities, shape (n, 5), fit the labels, shape (n,), for a table."""
+    counts = resampled(["all"], [metrics.count(labels, probs)]).whole
+    single = {
+        "accuracy": metrics.accuracy(counts),
+        "kappa": metrics.kappa(counts),
+        "macro_f1": metrics.macro_f1(counts),
+        "ece": metrics.ece(counts),
+        "log_loss": metrics.nll(counts),
     }
-    rounded: dict[str, float | str] = {n: round(float(v), 3) for n, v in found.items()}
-    return rounded | {
-        "stage_errors": stage_errors(probs, labels),
-        "selective": selective_accuracy(probs, labels),
+    several = {
+        "recall": metrics.recall(counts),
+        "stage_errors": metrics.ece_by_stage(counts),
+        "selective": metrics.accuracy_at(counts, COVERAGES),
     }
-
-
-def stage_errors(probs: Float32Array, labels: IntArray) -> str:
-    """Return the calibration error of each stage's probability, one against the rest."""
-    out = []
-    for stage in range(N_STAGES):
-        bins = np.minimum((probs[:, stage] * N_BINS).astype(int), N_BINS - 1)
-        gap = np.bincount(bins, probs[:, stage] - (labels == stage), minlength=N_BINS)
-        out.append(float(np.abs(gap).sum() / len(labels)))
-    return " ".join(f"{error:.3f}" for error in out)
-
-
-def selective_accuracy(probs: Float32Array, labels: IntArray) -> str:
-    """Return the accuracy among the surest 25, 50, 75 and 100 % of the epochs."""
-    right = (probs.argmax(axis=1) == labels)[np.argsort(-probs.max(axis=1), kind="stable")]
-    return " ".join(f"{right[: round(c * len(right))].mean():.2f}" for c in (0.25, 0.5, 0.75, 1.0))
+    return (
+        {"n": str(len(labels)), "confidence": f"{probs.max(axis=1).mean():.3f}"}
+        | {name: Figure(float(value[0])).text() for name, value in single.items()}
+        | {
+            name: " ".join(Figure(float(value)).text(2) for value in values[0])
+            for name, values in several.items()
+        }
+    )

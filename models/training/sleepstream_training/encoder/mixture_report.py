@@ -7,12 +7,9 @@ itself: the saved model, epoch by epoch.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from sklearn.metrics import recall_score
 
 from sleepstream.messages import STAGES, Float32Array
 from sleepstream.stager.encoder import Encoder
@@ -37,7 +34,7 @@ N_BEFORE, N_STRANGE = 120, 20
 
 COLUMNS = ("n", "accuracy", "kappa", "macro_f1", "recall", "confidence", "ece")
 
-Rows = dict[str, dict[str, Any]]
+Rows = dict[str, dict[str, str]]
 
 
 def report(model: ModelFiles, folder: Path) -> Report:
@@ -46,10 +43,9 @@ def report(model: ModelFiles, folder: Path) -> Report:
     for recording in load_development(folder):
         epochs, y = np.concatenate(recording.runs), np.concatenate(recording.labels)
         for gain in GAINS:
-            found[f"{recording.name} x{gain:g}"] = _measured(
-                y, staged(model, epochs * np.float32(gain))
-            )
-        found[f"{recording.name} folds"] = _measured(y, opinion(load_teachers(folder), epochs))
+            probs = staged(model, epochs * np.float32(gain))
+            found[f"{recording.name} x{gain:g}"] = figures(probs, y)
+        found[f"{recording.name} folds"] = figures(opinion(load_teachers(folder), epochs), y)
     text = f"""## How good it is
 Single epochs, no context, through the serving path. These are *development* recordings: no
 weights, temperature or bias were fitted or chosen on them, but the recipe was worked out with them
@@ -68,7 +64,7 @@ middle of a real one. Certainty about nothing would be 0.20.
 |---|---|---|
 {_table(_confidence(model, folder), ("alone", "within"))}
 """
-    return Report(text, {name: row["kappa"] for name, row in found.items()})
+    return Report(text, {name: float(row["kappa"]) for name, row in found.items()})
 
 
 def learned_from(data: MixtureData) -> str:
@@ -93,13 +89,6 @@ def staged(model: ModelFiles, epochs: Float32Array) -> Float32Array:
     """Return the probabilities, shape (n, 5), of consecutive epochs through the serving path."""
     encoder = Encoder.load(model, torch.device("cpu"))
     return np.stack([encoder.step(epoch[np.newaxis]).probs for epoch in epochs])
-
-
-def _measured(y: npt.NDArray[np.int64], probs: Float32Array) -> dict[str, Any]:
-    """Return the figures of a recording with the recall of each stage that occurs."""
-    recall = recall_score(y, probs.argmax(1), labels=range(5), average=None, zero_division=np.nan)
-    shown = " ".join("–" if np.isnan(r) else f"{r:.2f}" for r in recall)
-    return {"n": len(y), "recall": shown, **figures(probs, y)}
 
 
 def _confidence(model: ModelFiles, folder: Path) -> Rows:

@@ -65,7 +65,7 @@ def load(
     where = f"{path.name} and the command line" if changes else path.name
     for key, value in (changes or {}).items():
         _change(tree, key, value)
-    _check_names(tree, kind, kind, where)
+    _check_names(tree, kind, sorted(_keys(tree, kind)), where)
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as error:
@@ -124,48 +124,45 @@ def _change(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _check_names(
-    tree: Mapping[str, Any], kind: type[Struct], whole: type[Struct], where: str, prefix: str = ""
+    tree: Mapping[str, Any], kind: type[Struct], known: Sequence[str], where: str, prefix: str = ""
 ) -> None:
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
-    tag = kind.__struct_config__.tag_field
     for name, value in tree.items():
-        if name == tag:
+        if name == kind.__struct_config__.tag_field:
             continue
         if name not in fields:
-            raise _unknown(f"{prefix}{name}", whole, where)
+            inner = f".{next(iter(value))}" if isinstance(value, dict) and value else ""
+            raise _unknown(f"{prefix}{name}{inner}", known, where)
         if isinstance(value, dict):
-            for struct in _structs(fields[name]):
-                if _fits(struct, value):
-                    _check_names(value, struct, whole, where, f"{prefix}{name}.")
+            for struct in _structs(fields[name], value):
+                _check_names(value, struct, known, where, f"{prefix}{name}.")
 
 
-def _structs(annotation: Any) -> list[type[Struct]]:
-    """Return the structs that a field may hold."""
-    if isinstance(annotation, type) and issubclass(annotation, Struct):
-        return [annotation]
-    return [struct for part in get_args(annotation) for struct in _structs(part)]
-
-
-def _fits(struct: type[Struct], value: Mapping[str, Any]) -> bool:
-    config = struct.__struct_config__
-    return config.tag_field is None or value.get(config.tag_field) == config.tag
-
-
-def _keys(kind: type[Struct], prefix: str = "") -> Iterator[str]:
+def _keys(tree: Mapping[str, Any], kind: type[Struct], prefix: str = "") -> Iterator[str]:
+    """Yield the keys that a recipe may have; its ``[data]`` says by `source` which those are."""
     for field in msgspec.structs.fields(kind):
-        inner = _structs(field.type)
-        if not inner:
+        inner = tree.get(field.encode_name, {})
+        structs = _structs(field.type, inner if isinstance(inner, dict) else {})
+        if not structs:
             yield f"{prefix}{field.encode_name}"
-        for struct in inner:
-            yield from _keys(struct, f"{prefix}{field.encode_name}.")
+        for struct in structs:
+            yield from _keys(inner, struct, f"{prefix}{field.encode_name}.")
 
 
-def _unknown(found: str, kind: type[Struct], where: str) -> SettingsError:
-    keys = sorted(set(_keys(kind)))
-    last = {key.rpartition(".")[2]: key for key in keys} | {key: key for key in keys}
-    near = difflib.get_close_matches(found, last, n=1, cutoff=0.0)
+def _structs(annotation: Any, tree: Mapping[str, Any]) -> list[type[Struct]]:
+    """Return the structs that a field may hold, less those that its tag rules out."""
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
+        config = annotation.__struct_config__
+        tag = tree.get(config.tag_field, config.tag) if config.tag_field else config.tag
+        return [annotation] if tag == config.tag else []
+    return [struct for part in get_args(annotation) for struct in _structs(part, tree)]
+
+
+def _unknown(found: str, known: Sequence[str], where: str) -> SettingsError:
+    names = {key.rpartition(".")[2]: key for key in known} | {key: key for key in known}
+    near = difflib.get_close_matches(found, names, n=1, cutoff=0.0)
     return SettingsError(
-        f"a key of a recipe: {', '.join(keys)}",
+        f"a key of a recipe: {', '.join(known)}",
         f"{found!r} in {where}",
-        f"the nearest valid key is {last[near[0]]}",
+        f"the nearest valid key is {names[near[0]]}",
     )

@@ -167,6 +167,8 @@ class Line:
     def _return(self, fault: Disconnect) -> None:
         if fault.source_id:
             self._description = replace(self._description, source_id=fault.source_id)
+        leaves_again = any(isinstance(span.fault, Disconnect) for _, _, span in self._ahead)
+        self._description = replace(self._description, ends=not leaves_again)
         self._outlet = self._open(self._description)
         for _ in range(math.ceil(fault.wait_s / CONSUMER_POLL_S)):
             if self._outlet.wait_for_consumer(CONSUMER_POLL_S) or self._clock.wait(0.0):

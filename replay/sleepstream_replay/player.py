@@ -24,7 +24,7 @@ import numpy as np
 
 from sleepstream_replay.errors import ReplayError
 from sleepstream_replay.fault_log import FaultLog, Injected, OnFault
-from sleepstream_replay.faults import NO_FAULTS, Faults
+from sleepstream_replay.faults import NO_FAULTS, Disconnect, Faults
 from sleepstream_replay.injection import inject
 from sleepstream_replay.line import CONSUMER_POLL_S, Line
 from sleepstream_replay.recording import Recording
@@ -191,6 +191,7 @@ def describe(recording: Recording, settings: Settings) -> Description:
         source_id=source_id_of(recording, settings),
         dtype=dtype,
         synthetic=recording.synthetic,
+        ends=not any(isinstance(fault, Disconnect) for fault in settings.faults.faults),
     )
 
 

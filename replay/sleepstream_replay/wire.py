@@ -50,6 +50,8 @@ class Description:
         ``float32``, ``float64`` or ``string``.
     synthetic : bool
         True when nobody was recorded.
+    ends : bool
+        True when the stream will not come back once it has left the network.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Description:
     source_id: str
     dtype: str = "float32"
     synthetic: bool = False
+    ends: bool = False
 
 
 class Outlet(Protocol):
@@ -169,6 +172,8 @@ def _describe(desc: Any, description: Description) -> None:
     desc.append_child_value("manufacturer", MANUFACTURER)
     if description.synthetic:
         desc.append_child_value("synthetic", "true")
+    if description.ends:
+        desc.append_child_value("ends", "true")
     channels = desc.append_child("channels")
     for channel in description.channels:
         node = channels.append_child("channel")

@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint check bench loc clean
+DATA ?= ../shared/data
+TRAIN := $(BIN)/sleepstream train
+SHIPPED := models/sleepstream_models
+HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
+
+.PHONY: help demo test lint check bench models loc clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -23,6 +28,12 @@ lint: $(VENV)/.dev
 
 bench: $(VENV)/.dev  ## how fast, as ratios measured in one run
 	$(BIN)/python tests/bench/bench.py
+
+models: $(VENV)/.dev  ## make the shipped models anew from DATA; hours, and it goes on where it stopped
+	@$(HAVE_DATA); $(TRAIN) encoder --recipe shipped-tinysleepnet --data $(DATA) --out $(SHIPPED)/tinysleepnet --work .work
+	@$(HAVE_DATA); $(TRAIN) encoder --recipe shipped-deepsleepnet --data $(DATA) --out $(SHIPPED)/deepsleepnet --work .work
+	@$(HAVE_DATA); $(TRAIN) decoder --recipe shipped --data $(DATA) --out $(SHIPPED)/gpt --work .work/decoder
+	@$(HAVE_DATA); $(TRAIN) disorder --recipe shipped --data $(DATA) --out $(SHIPPED)/apnoea --work .work/disorder
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -66,7 +66,6 @@ def encoder(
     SleepstreamError
         Anything that keeps the training from being done.
     """
-    require_extra()
     from sleepstream_training import recipes, runs  # noqa: PLC0415 - imports torch
     from sleepstream_training.encoder.fitting import Stopped  # noqa: PLC0415
     from sleepstream_training.encoder.recipe import Recipe  # noqa: PLC0415

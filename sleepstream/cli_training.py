@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-PATH = click.Path(path_type=Path)
+from sleepstream.cli_settings import PATH
 
 
 @click.group()

@@ -61,11 +61,9 @@ def tables(
     subjects = [night.subject for night in nights]
     thrice = [subject for subject in subjects for _ in range(N_SPOILED)]
     return [
-        *staging.whole("encoder", ABOUT, staging.grouped(subjects, stages), ours),
-        staging.agreement(
-            "spoiled-agreement", f"Staging {SPOILED}", staging.grouped(thrice, spoiled)
-        ),
-        *forecasting.whole("encoder", ABOUT, forecasting.grouped(subjects, coming), ours),
+        *staging.whole("behind", ABOUT, staging.grouped(subjects, stages), ours),
+        staging.agreement("behind-spoiled", f"Staging {SPOILED}", staging.grouped(thrice, spoiled)),
+        *forecasting.whole("behind", ABOUT, forecasting.grouped(subjects, coming), ours),
     ]
 
 

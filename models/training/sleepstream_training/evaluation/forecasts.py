@@ -89,10 +89,10 @@ def count(stages: Array, said: Predictions) -> ForecastCounts:
     stages : ndarray of int, shape (n_epochs,)
         Scored stages; epochs below 0 are left out, as present and as future.
     said : Predictions
-        Of the same epochs; those with NaN are left out.
+        Of the same epochs; those whose stage now is NaN are left out.
     """
     ahead = following(stages.astype(int))
-    here = (stages >= 0) & np.isfinite(said.ahead).all(axis=(1, 2))
+    here = _judged(stages, said)
     surprise, n = np.zeros(N_HORIZONS), np.zeros(N_HORIZONS)
     for k in range(N_HORIZONS):
         rows = np.flatnonzero(here & (ahead[:, k] >= 0))
@@ -112,11 +112,16 @@ def count(stages: Array, said: Predictions) -> ForecastCounts:
     )
 
 
+def _judged(stages: Array, said: Predictions) -> Array:
+    judged: Array = (stages >= 0) & np.isfinite(said.now).all(axis=1)
+    return judged
+
+
 def _events(stages: Array, said: Predictions) -> list[tuple[Array, Array]]:
     """Return, for each of `EVENTS`, whether it happened and how probable it was said to be."""
     ahead = following(stages.astype(int))
     soon = coming(ahead)
-    here = (stages >= 0) & np.isfinite(said.ahead).all(axis=(1, 2))
+    here = _judged(stages, said)
     rows = np.flatnonzero(here & (ahead[:, 0] >= 0))
     stay = said.ahead[rows, 0, stages[rows].astype(int)]
     pairs = [(ahead[rows, 0] != stages[rows], 1.0 - stay)]

@@ -108,12 +108,17 @@ def resampled(subjects: Sequence[str], nights: Sequence[Counts]) -> Resampled[Co
     """
     each = by_subject(subjects, nights)
     n = len(next(iter(np.asarray(getattr(each, field.name)) for field in fields(each))))
-    rng = np.random.default_rng([SEED, n])
-    times = rng.multinomial(n, np.full(n, 1.0 / n), size=N_DRAWS).astype(np.float64)
     return Resampled(
         whole=_weighted(each, np.ones((1, n))),
-        drawn=_weighted(each, times) if n > 1 else None,
+        drawn=_weighted(each, draws(n)) if n > 1 else None,
     )
+
+
+def draws(n_subjects: int) -> Array:
+    """Return how often each subject counts in each draw, shape (1000, n_subjects)."""
+    rng = np.random.default_rng([SEED, n_subjects])
+    times = rng.multinomial(n_subjects, np.full(n_subjects, 1.0 / n_subjects), size=N_DRAWS)
+    return times.astype(np.float64)
 
 
 def figure(statistic: Callable[..., Array], *groups: Resampled[Any]) -> Figure:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from sleepstream.plain import printable
 from sleepstream_training.evaluation.intervals import Figure
+
+WIDEST = 400
 
 Cell = str | int | Figure | None
 
@@ -41,6 +44,13 @@ class Column:
         if isinstance(cell, Figure):
             return cell.text(self.digits, interval=self.interval, sign=self.sign)
         return "–" if cell is None else str(cell)
+
+    def stacked(self, cell: Cell) -> Text:
+        """Return a cell for a terminal: the interval below the figure."""
+        value, _, interval = printable(self.text(cell)).partition(" [")
+        if not isinstance(cell, Figure) or not interval:
+            return Text(printable(self.text(cell)))
+        return Text.assemble(value, "\n", (f"[{interval}", "dim"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +91,17 @@ class Table:
             header_style="bold",
         )
         for number, column in enumerate(self.columns):
-            table.add_column(column.name, justify="right" if number else "left", overflow="fold")
+            table.add_column(column.name, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
             cells = zip(self.columns, row, strict=True)
-            table.add_row(*(Text(printable(column.text(cell))) for column, cell in cells))
+            table.add_row(*(column.stacked(cell) for column, cell in cells))
         return table
+
+    def show(self) -> None:
+        """Print the table, as wide as it is: a cell that is broken cannot be read."""
+        out = Console()
+        needed = out.measure(self, options=out.options.update(width=WIDEST)).maximum
+        Console(width=max(out.width, needed)).print(self)
 
     def markdown(self) -> str:
         """Return the table as Markdown, without its title."""

@@ -6,6 +6,8 @@ one sentence for the user. Nothing here happens at import.
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from sleepstream.errors import SettingsError
@@ -65,6 +67,8 @@ def single_thread() -> None:
     starts.
     """
     torch.set_num_threads(1)
+    # read when cuBLAS starts: without a workspace of its own it may sum in another order each time
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = False

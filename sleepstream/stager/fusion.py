@@ -80,7 +80,7 @@ class FusionDecoder:
 
     def _fused(self, probs: Float32Array | None) -> Float32Array:
         if self._before is None:
-            # before the first epoch nothing was forecast: the language model's own belief, unseen
+            # nothing was forecast for the first epoch; if it is unscorable too, ask as things stand
             return self._language_model.peek(None).probs if probs is None else frozen(probs)
         expected = self._before.forecast[0]
         return frozen(expected if probs is None else fuse(probs, expected, self._weight))

@@ -277,6 +277,7 @@ def _show(facts: Mapping[str, Any], tables: Sequence[Table], *, as_json: bool) -
 @contextmanager
 def _counting(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     """Show how many are done."""
-    with Progress(console=console(), transient=True) as progress:
+    say = console()
+    with Progress(console=say, transient=True, disable=not say.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

@@ -177,10 +177,9 @@ def _robustness(data: Path, plain: Sequence[stager.Staged], say: Say) -> Table:
         Column("kappa, change", sign=True),
     ]
     rows: list[list[Cell]] = []
-    for amplifier in (stager.Amplifier(), *AMPLIFIERS):
-        changed = (
-            plain if amplifier == stager.Amplifier() else _staged(data, ENCODER, amplifier, say)
-        )
+    signals: dict[str, Sequence[stager.Staged]] = {_named(stager.Amplifier()): plain}
+    signals |= {_named(each): _staged(data, ENCODER, each, say) for each in AMPLIFIERS}
+    for name, changed in signals.items():
         for before, one in zip(plain, changed, strict=True):
             found, was = _summary(one, one.said.now), _summary(before, before.said.now)
             change = Figure(found[1].value - was[1].value)

@@ -51,9 +51,7 @@ def unseen(model: ModelFiles, nights: Sequence[Night], *, everyone: bool, say: S
     """
     learned = trained_on(model)
     if learned is None:
-        say(
-            f"{model.name} does not say whom it has learned from: these may be nights that it knows"
-        )
+        say(f"{model.name} does not say whom it has learned from; it may know these nights")
         return Split([], list(nights))
     parts = split(nights, learned)
     if everyone:

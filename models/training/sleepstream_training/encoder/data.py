@@ -173,6 +173,12 @@ def band_log_amplitude(x: Float32Array) -> Float32Array:
     return (np.log(rms_uv) - 0.08).astype(np.float32)
 
 
+def held_out_subjects(subject: npt.NDArray[np.str_], seed: int) -> npt.NDArray[np.str_]:
+    """Return the Sleep-EDF subjects, of those named, that are kept for selection."""
+    rng = np.random.default_rng(seed)
+    return rng.choice(np.unique(subject), N_HELD_OUT_FEATURES, replace=False)
+
+
 def load_features(folder: Path, seed: int) -> dict[str, Features]:
     """Read the Sleep-EDF features, split by subject, long wake before and after cut off."""
     with np.load(folder / FEATURES) as z:
@@ -187,10 +193,8 @@ def load_features(folder: Path, seed: int) -> dict[str, Features]:
         rows = rows[max(0, asleep[0] - 120) : asleep[-1] + 60]
         keep[rows] = y[rows] >= 0
         gain[rows] = RunningGain().follow(amps[rows])
-    subjects = np.unique(subject)
-    held_out = np.random.default_rng(seed).choice(subjects, N_HELD_OUT_FEATURES, replace=False)
     everything = Features(x, y, gain, subject)
-    is_out = np.isin(subject, held_out)
+    is_out = np.isin(subject, held_out_subjects(subject, seed))
     return {
         "train": everything.take(np.flatnonzero(keep & ~is_out)),
         "held_out": everything.take(np.flatnonzero(keep & is_out)),

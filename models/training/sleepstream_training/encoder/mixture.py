@@ -43,8 +43,9 @@ from sleepstream_training.encoder.sources import (
     scaled,
     sha256_of,
 )
+from sleepstream_training.encoder.spectral_teacher import SpectralTeacher
 from sleepstream_training.encoder.strange import strange
-from sleepstream_training.encoder.teachers import TEACHERS, load_teachers, real_pools
+from sleepstream_training.encoder.teachers import TEACHERS, Panel, load_teachers, real_pools
 
 LEANS = (0.15, -0.1, -0.1, 0.1)
 """Mean tilt of each kind (synthetic, real, edited, made up) when it is changed.
@@ -169,7 +170,8 @@ def _pools(
         ]
 
     def real() -> list[Pool]:
-        return list(real_pools(raw["train"], load_teachers(folder), (data.real, data.edited), seed))
+        panel = Panel(load_teachers(folder), SpectralTeacher(folder, seed))
+        return list(real_pools(raw["train"], panel, (data.real, data.edited), seed))
 
     def made_up() -> list[Pool]:
         return [
@@ -178,7 +180,7 @@ def _pools(
         ]
 
     made = _kept(cache / f"pool-synthetic-{seed}-{data.synthetic}.npz", synthetic, say)
-    windows = _kept(cache / f"pool-real-{seed}-{data.real}-{data.edited}.npz", real, say)
+    windows = _kept(cache / f"pool-taught-{seed}-{data.real}-{data.edited}.npz", real, say)
     nights = _kept(cache / f"pool-made-up-{seed}-{data.made_up}.npz", made_up, say)
     out = raw["held_out"]
     labelled = make_pool(

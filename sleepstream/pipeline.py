@@ -20,6 +20,7 @@ import numpy as np
 from sleepstream.messages import (
     EPOCH_N_SAMPLES,
     SFREQ,
+    ChannelChange,
     Chunk,
     ClockOffset,
     Epoch,
@@ -199,6 +200,9 @@ class Bed:
         for note in self.epocher.take_notes():
             if isinstance(note, str):
                 yield Event("warning", self.epocher.now_s, note)
+                continue
+            if isinstance(note, ChannelChange):
+                yield Event("channel", note.at_s, note.text)
                 continue
             self.n_gaps += 1
             if not self._may_list():

@@ -1,21 +1,22 @@
 """From chunks on the wire to epochs for the stager: the whole signal room as one object.
 
 Enters: `Chunk`. Leaves: `Epoch` (final ones, each once, in order, none left out) and on request the
-provisional window that ends now. The path of a sample is timeline, montage, resampler, high-pass,
-ring; every step carries its own state and none depends on how the samples were cut.
+provisional window that ends now. The path of a sample is timeline, montage, then for each
+derivation resampler, high-pass and ring; at the end of each epoch one of the derivations is chosen.
+Every step carries its own state and none depends on how the samples were cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from sleepstream.messages import (
     EPOCH_N_SAMPLES,
     SFREQ,
+    ChannelChange,
     Chunk,
     Epoch,
     Float32Array,
@@ -24,13 +25,14 @@ from sleepstream.messages import (
     frozen,
 )
 from sleepstream.signal import quality
-from sleepstream.signal.filters import HighPass, Resampler
-from sleepstream.signal.montage import Montage
-from sleepstream.signal.ring import Ring
-from sleepstream.signal.timeline import Anchor, Run, Timeline, fill_missing
+from sleepstream.signal.fallback import POOR, Patience, Standing, in_words
+from sleepstream.signal.montage import Choices, Montage
+from sleepstream.signal.quality import Usual
+from sleepstream.signal.timeline import Anchor, Run, Timeline
+from sleepstream.signal.track import Cut, Track
 
-RING_N_SAMPLES = 4 * EPOCH_N_SAMPLES
-_RAW, _CONDITIONED = 0, 1
+Note = Gap | Surplus | ChannelChange | str
+"""What is found beside the epochs; a plain string is a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +45,19 @@ class EpocherState:
         Epochs that are closed.
     anchor : Anchor
         What ties the grid of the samples to the sender's clock.
-    unit_checked, unit_warned : bool
-        Whether the amplitude has confirmed the declared unit, or raised a doubt.
+    unit_warned : bool
+        Whether the amplitude has raised a doubt about the unit.
+    usual : tuple of Usual
+        What each derivation looked like so far.
+    standing : Standing
+        Which derivation is staged.
     """
 
     n_epochs: int
     anchor: Anchor
-    unit_checked: bool
     unit_warned: bool
+    usual: tuple[Usual, ...]
+    standing: Standing
 
 
 class Epocher:
@@ -60,48 +67,56 @@ class Epocher:
     ----------
     sfreq : float
         Nominal rate of the stream in hertz.
-    montage : Montage
+    montage : Montage or Choices
         What to make of its channels.
     min_valid : float
         Fraction of an epoch that has to be real for it to be scorable.
+    patience : Patience
+        How long a derivation has to be bad, or good, before another one is staged.
     """
 
-    def __init__(self, sfreq: float, montage: Montage, min_valid: float = 0.8) -> None:
-        self.montage = montage
+    def __init__(
+        self,
+        sfreq: float,
+        montage: Montage | Choices,
+        min_valid: float = 0.8,
+        patience: Patience = Patience(),  # noqa: B008 - frozen
+    ) -> None:
+        self.choices = montage if isinstance(montage, Choices) else Choices((montage,))
         self._min_valid = min_valid
-        self._resampler = Resampler(sfreq)
+        self._patience = patience
         self.timeline = Timeline(sfreq)
-        self._high_pass = HighPass()
-        self._ring = Ring(2, RING_N_SAMPLES)
-        self._last_uv = 0.0  # held where a sample is missing
+        self._tracks = [Track(sfreq, m.unit, min_valid) for m in self.choices.montages]
+        self._standing = Standing.first(len(self._tracks))
         self._n_epochs = 0
-        self._settled = False  # whether the filters have begun with a real sample
-        self._unit_checked = False
         self._unit_warned = False
-        self._notes: list[Gap | Surplus | str] = []
+        self._notes: list[Note] = []
 
     @property
     def delay_s(self) -> float:
         """Delay of the conditioned signal behind the sender's, in seconds."""
-        return self._resampler.delay_s
+        return self._tracks[0].delay_s
 
     @property
     def n_samples(self) -> int:
         """Samples at 100 Hz since the start of the night, missing ones included."""
-        return self._ring.end
+        return self._tracks[0].end
 
     @property
     def now_s(self) -> float:
         """Sender's time of the end of the newest sample."""
-        return self._time_of(self._ring.end)
+        return self._time_of(self.n_samples)
+
+    @property
+    def derivation(self) -> str:
+        """Label of the derivation that is staged."""
+        return self.choices.montages[self._standing.staged].label
 
     def recent(self) -> Float32Array:
-        """Return up to thirty seconds of the conditioned signal that end now, in microvolts."""
-        end = self._ring.end
-        rows, _ = self._ring.read(max(0, end - EPOCH_N_SAMPLES), end)
-        return np.asarray(rows[_CONDITIONED], np.float32)
+        """Return up to thirty seconds of what is staged that end now, in microvolts."""
+        return self._tracks[self._standing.staged].recent()
 
-    def take_notes(self) -> list[Gap | Surplus | str]:
+    def take_notes(self) -> list[Note]:
         """Return what was found since the last call: gaps, surplus samples, warnings."""
         notes, self._notes = self._notes, []
         return notes
@@ -112,7 +127,7 @@ class Epocher:
         Parameters
         ----------
         chunk : Chunk
-            The montage's channels in microvolts, of any length.
+            The picked channels in microvolts, of any length.
 
         Yields
         ------
@@ -132,8 +147,9 @@ class Epocher:
 
     def state(self, epoch: Epoch) -> EpocherState:
         """Return what has to be known to go on behind `epoch`, the one just yielded."""
+        usual = tuple(track.usual for track in self._tracks)
         return EpocherState(
-            epoch.index + 1, self.timeline.anchor, self._unit_checked, self._unit_warned
+            epoch.index + 1, self.timeline.anchor, self._unit_warned, usual, self._standing
         )
 
     def resume(self, state: EpocherState) -> None:
@@ -145,14 +161,15 @@ class Epocher:
         Parameters
         ----------
         state : EpocherState
-            Of an epocher of the same rate and montage. This one must be fresh.
+            Of an epocher of the same rate and choices. This one must be fresh.
         """
-        self._n_epochs = state.n_epochs
-        self._unit_checked, self._unit_warned = state.unit_checked, state.unit_warned
+        self._n_epochs, self._unit_warned = state.n_epochs, state.unit_warned
+        self._standing = state.standing
         end = state.n_epochs * EPOCH_N_SAMPLES
-        self._ring.skip_to(end)
-        newest = int(self._resampler.inputs_of(end - 1, 1)[0])
-        self.timeline.resume(state.anchor, newest + 1)
+        for track, usual in zip(self._tracks, state.usual, strict=True):
+            track.usual = usual
+            track.skip_to(end)
+        self.timeline.resume(state.anchor, self._tracks[0].newest_input(end - 1) + 1)
 
     def window(self) -> Epoch | None:
         """Return the thirty seconds that end now as a provisional epoch.
@@ -162,80 +179,74 @@ class Epocher:
         Epoch or None
             None during the first thirty seconds of a night.
         """
-        end = self._ring.end
+        end = self.n_samples
         if end < EPOCH_N_SAMPLES:
             return None
-        return self._cut(end, index=(end - 1) // EPOCH_N_SAMPLES, final=False)
+        index = (end - 1) // EPOCH_N_SAMPLES
+        return self._epoch(self._tracks[self._standing.staged].cut(end), end, index, final=False)
 
     def _push_run(self, run: Run) -> Iterator[Epoch]:
-        derived = self.montage.derive(run.data)
-        derived[~(np.abs(derived) < quality.ABSURD_UV)] = np.nan
-        start = run.start
+        """Push a run into all tracks in steps that stop at each epoch's end."""
+        start, derived = run.start, self.choices.derive(run.data)
         if run.fresh:
-            self._settled = False
-            self._begin(start, 0.0)
-        if not self._settled:
-            # Filters settle on the first real sample of a run, wherever the run was cut.
-            n = int(np.argmax(np.isfinite(derived))) if np.isfinite(derived).any() else derived.size
-            yield from self._filter(start, derived[:n])
-            start, derived = start + n, derived[n:]
-            if derived.size:
-                self._settled = True
-                self._begin(start, float(derived[0]))
-        yield from self._filter(start, derived)
+            for track in self._tracks:
+                track.begin(start)
+        while derived[0].size:
+            end = (self._n_epochs + 1) * EPOCH_N_SAMPLES
+            n = self._tracks[0].newest_input(end - 1) + 1 - start
+            if n <= 0:  # the epoch ends in the gap before this run
+                for track in self._tracks:
+                    track.skip_to(end)
+                yield self._close(end)
+                continue
+            for track, samples in zip(self._tracks, derived, strict=True):
+                track.push(start, samples[:n])
+            start, derived = start + n, [samples[n:] for samples in derived]
+            if self.n_samples >= end:
+                yield self._close(end)
 
-    def _begin(self, start: int, value: float) -> None:
-        self._last_uv = value
-        self._resampler.begin(start, value)
-        self._high_pass.begin(value)
+    def _close(self, end: int) -> Epoch:
+        """Judge all derivations of an epoch that is over, and choose one."""
+        cuts = [track.cut(end) for track in self._tracks]
+        self._check_unit(cuts[0])
+        for track, cut in zip(self._tracks, cuts, strict=True):
+            track.usual = cut.verdict.usual
+        if cuts[0].arrived >= self._min_valid:  # a gap says nothing about any of them
+            self._choose(cuts, self._time_of(end - EPOCH_N_SAMPLES))
+        epoch = self._epoch(cuts[self._standing.staged], end, self._n_epochs, final=True)
+        self._n_epochs += 1
+        return epoch
 
-    def _filter(self, start_in: int, derived: Float32Array) -> Iterator[Epoch]:
-        if not derived.size:
-            return
-        filled, real_in = fill_missing(derived, self._last_uv)
-        self._last_uv = float(filled[-1])
-        start, raw = self._resampler.push(filled)
-        real_out = real_in[self._resampler.inputs_of(start, raw.size) - start_in]
-        rows = np.stack((raw, self._high_pass.push(raw)))
-        yield from self._write(start, rows, real_out)
+    def _choose(self, cuts: Sequence[Cut], onset_s: float) -> None:
+        verdicts = [cut.verdict for cut in cuts]
+        good = [v.scorable and v.quality.score >= POOR for v in verdicts]
+        labels = [montage.label for montage in self.choices.montages]
+        before, self._standing = self._standing, self._standing.after(good, self._patience)
+        if text := in_words(before, self._standing, labels, [v.quality.verdict for v in verdicts]):
+            self._notes.append(ChannelChange(onset_s, text))
 
-    def _write(
-        self, start: int, rows: Float32Array, real: npt.NDArray[np.bool_]
-    ) -> Iterator[Epoch]:
-        """Write to the ring in steps that stop at each epoch's end."""
-        while (end := (self._n_epochs + 1) * EPOCH_N_SAMPLES) <= start + real.size:
-            if start < end:
-                n = end - start
-                self._ring.write(start, rows[:, :n], real[:n])
-                start, rows, real = end, rows[:, n:], real[n:]
-            else:
-                self._ring.skip_to(end)
-            yield self._cut(end, index=self._n_epochs, final=True)
-            self._n_epochs += 1
-        self._ring.write(start, rows, real)
-
-    def _cut(self, end: int, *, index: int, final: bool) -> Epoch:
-        rows, real = self._ring.read(end - EPOCH_N_SAMPLES, end)
-        valid = float(real.mean())
-        conditioned = np.where(real, rows[_CONDITIONED], np.float32(0.0))
-        verdict = quality.judge(rows[_RAW], conditioned, real)
-        if final and valid >= self._min_valid and not self._unit_checked:
-            self._check_unit(conditioned)
+    def _epoch(self, cut: Cut, end: int, index: int, *, final: bool) -> Epoch:
         return Epoch(
             index=index,
             onset_s=self._time_of(end - EPOCH_N_SAMPLES),
             end_s=self._time_of(end),
-            data=frozen(conditioned[np.newaxis]),
-            valid=valid,
-            quality=verdict,
-            scorable=valid >= self._min_valid and not quality.is_dead(rows[_RAW], real),
+            data=frozen(cut.data[np.newaxis]),
+            valid=cut.valid,
+            quality=cut.verdict.quality,
+            scorable=cut.verdict.scorable,
             final=final,
+            derivation=self.derivation,
         )
 
-    def _check_unit(self, conditioned: Float32Array) -> None:
-        """Check until an epoch settles the matter; a doubt is told once."""
-        doubt = quality.check_unit(conditioned, self.montage.unit)
-        self._unit_checked = doubt == ""
+    def _check_unit(self, first: Cut) -> None:
+        """Check the first choice until an epoch settles the matter; a doubt is told once.
+
+        The others are never refused: where their amplitude is odd, they are not good, and do not
+        take over.
+        """
+        if first.valid < self._min_valid or self._tracks[0].usual.in_range:
+            return
+        doubt = quality.check_unit(first.data, self.choices.unit)
         if doubt and not self._unit_warned:
             self._unit_warned = True
             self._notes.append(doubt)

@@ -1,8 +1,8 @@
-"""Channel labels become the one derivation that is staged.
+"""Channel labels become the derivation that is staged, and those that may take its place.
 
 Enters: the labels and units that a stream or a file declares, and what the user asked for. Leaves:
 a `Montage`, which says which channels to take, how to bring them to microvolts and how to combine
-them.
+them; or `Choices`, which are several of them, the best first.
 
 Labels are compared without case, without a leading ``EEG``, with ``:``, ``_`` and blanks read as
 ``-``, and with A1/A2 and M1/M2 as two names for the mastoids.
@@ -91,6 +91,97 @@ class Montage:
             elif self.references == 2:
                 derived -= (data[1] + data[2]) * np.float32(0.5)
         return derived
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The derivations that may be staged, the best first.
+
+    Attributes
+    ----------
+    montages : tuple of Montage
+        At least one.
+    """
+
+    montages: tuple[Montage, ...]
+
+    @property
+    def label(self) -> str:
+        """Names of the derivations: ``"C4-M1, C3-M2"``."""
+        return ", ".join(montage.label for montage in self.montages)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the first one."""
+        return self.montages[0].unit
+
+    @property
+    def note(self) -> str:
+        """What the user should know about how this came about; empty if nothing."""
+        return "; ".join(montage.note for montage in self.montages if montage.note)
+
+    @property
+    def picks(self) -> tuple[int, ...]:
+        """Channels to take from the stream, each once, in this order."""
+        return tuple(self._scale_of)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Microvolts in one unit of each picked channel."""
+        return tuple(self._scale_of.values())
+
+    @property
+    def _scale_of(self) -> dict[int, float]:
+        pairs = (zip(m.picks, m.scales, strict=True) for m in self.montages)
+        return {pick: scale for each in pairs for pick, scale in each}
+
+    def derive(self, data: Float32Array) -> list[Float32Array]:
+        """Make each derivation.
+
+        Parameters
+        ----------
+        data : ndarray of float32, shape (len(picks), n_samples)
+            Microvolts.
+
+        Returns
+        -------
+        list of ndarray of float32, shape (n_samples,)
+            NaN where any channel that it needs is NaN.
+        """
+        row = {pick: number for number, pick in enumerate(self.picks)}
+        return [m.derive(data[[row[pick] for pick in m.picks]]) for m in self.montages]
+
+
+def choose_all(
+    labels: Sequence[str], units: Sequence[str], channels: Sequence[str] = (), unit: str = ""
+) -> Choices:
+    """Find all derivations that a user asked for.
+
+    Parameters
+    ----------
+    labels, units, unit
+        As for `choose`.
+    channels : sequence of str, optional
+        What to stage, the best first; empty: the best that is there, alone.
+
+    Returns
+    -------
+    Choices
+
+    Raises
+    ------
+    ChannelError
+        One of them is not there (a slip should not be found out at night), or they are not
+        different.
+    """
+    found = tuple(choose(labels, units, channel, unit) for channel in channels or ("",))
+    if len({(montage.picks, montage.references) for montage in found}) < len(found):
+        raise ChannelError(
+            "derivations that differ, to take each other's place",
+            f"the same one twice among {', '.join(channels)}",
+            "name each once, in [[channels]] or with --channel",
+        )
+    return Choices(found)
 
 
 def choose(

@@ -172,6 +172,7 @@ class Stager:
             disorder=disorder,
             final=epoch.final,
             model=self.model,
+            derivation=epoch.derivation,
         )
 
 

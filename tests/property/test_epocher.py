@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sleepstream.errors import UnitError
-from sleepstream.messages import EPOCH_N_SAMPLES, Chunk, Epoch, Float32Array, Gap, Surplus
+from sleepstream.messages import (
+    EPOCH_N_SAMPLES,
+    ChannelChange,
+    Chunk,
+    Epoch,
+    Float32Array,
+    Gap,
+    Surplus,
+)
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage
 
@@ -155,7 +163,7 @@ def test_nan_is_missing_and_poisons_nothing() -> None:
     assert [round(e.valid, 2) for e in epochs] == [0.67, 1.0, 1.0]
     assert not epochs[0].scorable
     assert all(np.isfinite(e.data).all() for e in epochs)
-    assert epochs[0].quality.reasons == ("33 % missing",)
+    assert epochs[0].quality.reasons == ("no numbers (NaN) for 10 s",)
 
 
 def test_a_clock_that_is_set_back_goes_on_without_a_hole() -> None:
@@ -235,7 +243,7 @@ def test_an_epoch_that_is_dead_is_unscorable_with_its_reason() -> None:
     data[0, 6000:7000] = 12.0
     epochs = epochs_of(100.0, stamps, data, [])
     assert [e.scorable for e in epochs] == [True, False, True, True]
-    assert epochs[1].quality.reasons == ("flat for 30 s",)
+    assert epochs[1].quality.reasons == ("flat for 30 s: the electrode is off",)
 
 
 def test_the_unit_is_checked_when_something_moves() -> None:
@@ -246,6 +254,8 @@ def test_the_unit_is_checked_when_something_moves() -> None:
         epochs_of(100.0, stamps, volts, [])
     epocher = Epocher(100.0, MONTAGE)
     list(epocher.push(Chunk(stamps, data * np.float32(1e3))))  # electrodes that are not on
-    (doubt,) = epocher.take_notes()
+    doubt, poor = epocher.take_notes()
     assert isinstance(doubt, str)
+    assert isinstance(poor, ChannelChange)
+    assert "no scalp EEG: is the unit nV and not uV?" in poor.text
     assert "if the electrodes are on, say --units" in doubt

@@ -71,12 +71,12 @@ def learned_from(data: MixtureData) -> str:
     """Return the paragraphs of the card on what the batches are made of."""
     return f"""1. {data.synthetic} synthetic epochs: signals shaped until their wavelet energies,
    entropies and band shares are those of a Sleep-EDF epoch (Fpz-Cz), with that epoch's true stage.
-2. {data.real} windows of raw recordings (UCDDB, W and N3 alone; C3-A2). The target is what the
-   teachers say, corrected lightly by the label. One teacher is the mean of the ten published
-   TinySleepNet folds of SleepGPT (Apache-2.0), which looks at each recording at the gain and tilt at
-   which it agrees best with its labels; it taught, and none of its weights is in here. The other is
-   a forest of trees on spectral numbers, fitted to the true stages of the training subjects of
-   Sleep-EDF. Their probabilities are multiplied.
+2. {data.real} windows of raw recordings (UCDDB, W and N3 alone; C3-A2). The target is what two
+   teachers say, corrected lightly by the label. One is the mean of the ten published TinySleepNet
+   folds of SleepGPT (Apache-2.0), which looks at each recording at the gain and tilt at which it
+   agrees best with its labels; it taught, and none of its weights is in here. The other is boosted
+   trees on spectral numbers, fitted to the true stages of the training subjects of Sleep-EDF.
+   Their probabilities are multiplied.
 3. {data.edited} such windows edited: mixed, spectrum bent, events of some stage added. The teachers
    alone label them, so that the recorder's own texture is seen in every stage.
 4. {data.made_up} epochs of made-up nights (`sleepstream_replay.synthetic`, both EEG leads).

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from sleepstream.messages import (
     EPOCH_N_SAMPLES,
     N_STAGES,
+    Artefacts,
     DisorderScore,
     Epoch,
     Event,
@@ -31,12 +33,14 @@ _FLOAT32 = np.dtype("<f4")
 SELECT_EPOCHS = """
 SELECT epoch, onset_s, end_s, stage, confidence, quality, quality_reasons, valid,
        p_wake_5min, p_rem_5min, probs, encoder_probs, forecast,
-       disorder, disorder_p, disorder_low, disorder_high, disorder_statement, model, latency_ms
+       disorder, disorder_p, disorder_low, disorder_high, disorder_statement, model, latency_ms,
+       derivation, quality_seconds
 FROM epoch WHERE night = ? ORDER BY epoch
 """
 
 SELECT_SIGNALS = """
-SELECT epoch.epoch, onset_s, end_s, quality, quality_reasons, valid, stage IS NOT NULL, samples
+SELECT epoch.epoch, onset_s, end_s, quality, quality_reasons, valid, stage IS NOT NULL, samples,
+       derivation, quality_seconds
 FROM epoch LEFT JOIN signal ON signal.night = epoch.night AND signal.epoch = epoch.epoch
 WHERE epoch.night = ? ORDER BY epoch.epoch
 """
@@ -85,6 +89,8 @@ def epoch_values(estimate: StageEstimate) -> Mapping[str, Any]:
         "disorder_statement": estimate.disorder.statement,
         "model": estimate.model,
         "latency_ms": float(estimate.latency_ms),
+        "derivation": storable(estimate.derivation),
+        "quality_seconds": json.dumps(asdict(estimate.quality.seconds)),
     }
 
 
@@ -92,7 +98,7 @@ def estimate(bed: str, row: tuple[Any, ...]) -> StageEstimate:
     """Return the estimate of a row of `SELECT_EPOCHS`."""
     (epoch, onset_s, end_s, stage, confidence, quality, reasons, valid, *rest) = row
     (p_wake, p_rem, probs, encoder_probs, forecast, *rest) = rest
-    (disorder, disorder_p, low, high, statement, model, latency_ms) = rest
+    (disorder, disorder_p, low, high, statement, model, latency_ms, derivation, seconds) = rest
     return StageEstimate(
         bed=bed,
         epoch=epoch,
@@ -102,7 +108,7 @@ def estimate(bed: str, row: tuple[Any, ...]) -> StageEstimate:
         probs=_array(probs),
         encoder_probs=None if encoder_probs is None else _array(encoder_probs),
         confidence=confidence,
-        quality=Quality(quality, tuple(json.loads(reasons))),
+        quality=_quality(quality, reasons, seconds),
         valid=valid,
         forecast=_array(forecast).reshape(-1, N_STAGES),
         p_wake_5min=p_wake,
@@ -113,12 +119,13 @@ def estimate(bed: str, row: tuple[Any, ...]) -> StageEstimate:
         final=True,
         model=model,
         latency_ms=latency_ms,
+        derivation=derivation,
     )
 
 
 def signal(row: tuple[Any, ...]) -> Epoch | None:
     """Return the epoch of a row of `SELECT_SIGNALS`, as it was staged; None if it is not whole."""
-    index, onset_s, end_s, quality, reasons, valid, scorable, samples = row
+    index, onset_s, end_s, quality, reasons, valid, scorable, samples, derivation, seconds = row
     if samples is None or len(samples) != EPOCH_N_SAMPLES * _FLOAT32.itemsize:
         return None
     return Epoch(
@@ -127,9 +134,14 @@ def signal(row: tuple[Any, ...]) -> Epoch | None:
         end_s=end_s,
         data=_array(samples).reshape(1, EPOCH_N_SAMPLES),
         valid=valid,
-        quality=Quality(quality, tuple(json.loads(reasons))),
+        quality=_quality(quality, reasons, seconds),
         scorable=bool(scorable),
+        derivation=derivation,
     )
+
+
+def _quality(score: float, reasons: str, seconds: str) -> Quality:
+    return Quality(score, tuple(json.loads(reasons)), Artefacts(**json.loads(seconds)))
 
 
 def event_values(event: Event) -> Mapping[str, Any]:

@@ -97,9 +97,19 @@ CREATE TABLE signal (
 )
 """
 
+# Since version 3: which derivation was staged, and what spoiled it in numbers.
+
+_DERIVATION_OF_EPOCH = "ALTER TABLE epoch ADD COLUMN derivation TEXT NOT NULL DEFAULT ''"
+
+_SECONDS_OF_EPOCH = """
+ALTER TABLE epoch ADD COLUMN quality_seconds TEXT   -- JSON: seconds by artefact
+    NOT NULL DEFAULT '{}' CHECK (json_valid(quality_seconds))
+"""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (_NIGHT, _EPOCH, _EVENT, _STAGE_OF_NIGHT, _EVENT_OF_NIGHT),
     (_STREAM_OF_NIGHT, _STATE_OF_EPOCH, _SIGNAL),
+    (_DERIVATION_OF_EPOCH, _SECONDS_OF_EPOCH),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sleepstream.messages import DisorderScore, Event, Quality, Stage, StageEstimate, frozen
+from sleepstream.messages import (
+    Artefacts,
+    DisorderScore,
+    Event,
+    Quality,
+    Stage,
+    StageEstimate,
+    frozen,
+)
 from sleepstream.store.nights import IN_MEMORY, Night, NightStore
 
 
@@ -28,6 +36,14 @@ disorders = st.builds(
     texts,
 )
 
+seconds = st.floats(0, 30)
+qualities = st.builds(
+    Quality,
+    probabilities,
+    st.lists(texts, max_size=3).map(tuple),
+    st.builds(Artefacts, *(seconds,) * 7, st.none() | seconds),
+)
+
 estimates = st.builds(
     StageEstimate,
     bed=st.just("1"),
@@ -38,7 +54,7 @@ estimates = st.builds(
     probs=float32s(5),
     encoder_probs=st.none() | float32s(5),
     confidence=probabilities,
-    quality=st.builds(Quality, probabilities, st.lists(texts, max_size=3).map(tuple)),
+    quality=qualities,
     valid=probabilities,
     forecast=float32s(20, 5),
     p_wake_5min=probabilities,
@@ -47,6 +63,7 @@ estimates = st.builds(
     final=st.just(True),
     model=texts,
     latency_ms=numbers,
+    derivation=texts,
 )
 
 events = st.builds(

@@ -56,6 +56,8 @@ class Night:
         Empty where there is none.
     probs : ndarray of float32, shape (n_epochs, 5), or None
         What an encoder that has not learned from this subject says.
+    spectrum : ndarray of float32, shape (n_epochs, 17), or None
+        The numbers of `sleepstream.stager.spectral.describe`.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Night:
     license: str = ""
     note: str = ""
     probs: Array | None = None
+    spectrum: Array | None = None
 
 
 class Split(NamedTuple):

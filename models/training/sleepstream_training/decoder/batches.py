@@ -1,9 +1,12 @@
 """Training batches for the decoder: nights as soft tokens, with the errors that encoders make.
 
-In come nights; out go the decoder's inputs and its targets. Three kinds of night: a hypnogram as it
+In come nights; out go the decoder's inputs and its targets. Four kinds of night: a hypnogram as it
 was scored (for the language model), a hypnogram filled with a donor's out-of-fold probabilities,
 walked along the donor's night and then distorted (so that the decoder meets encoders that are too
-sure, too shy or blind to a stage), and a donor's night as it is.
+sure, too shy or blind to a stage), a night with its own out-of-fold probabilities and spectrum, and
+a night with its own spectrum beside a donor's probabilities: two opinions that err independently.
+The encoder that the decoder serves behind lies between the last two: it sees the same signal, but
+other things in it.
 """
 
 from __future__ import annotations
@@ -16,11 +19,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sleepstream.messages import N_HORIZONS, N_STAGES, Stage
-from sleepstream.stager import context
+from sleepstream.stager import context, spectral
 from sleepstream.stager.forecast import SOON_EPOCHS
 from sleepstream_training.nights import MARGIN_EPOCHS, Night, period
+from sleepstream_training.spectra import bend
 
 MAX_EPOCHS = 1280
+
+BENT, WITHOUT_SPECTRUM = 0.75, 0.12
+"""Share of nights whose spectrum is bent, and of those that go without it."""
+
 Array = npt.NDArray[Any]
 
 
@@ -38,12 +46,25 @@ class Tokens:
         The truth, -1 where unknown.
     soft : bool
         Whether `probs` holds errors; the stage now is only learned where it does.
+    spectrum : ndarray, shape (n_epochs, 17), or None
+        The numbers of `spectral.describe`; None where they are not known.
     """
 
     probs: Array
     scorable: Array
     stages: Array
     soft: bool
+    spectrum: Array | None = None
+
+    def part(self, part: slice) -> Tokens:
+        """Return some of the epochs, as a recording of their own."""
+        return Tokens(
+            self.probs[part],
+            self.scorable[part],
+            self.stages[part],
+            self.soft,
+            None if self.spectrum is None else self.spectrum[part],
+        )
 
 
 class Donors:
@@ -185,7 +206,36 @@ def as_encoded(night: Night, rng: np.random.Generator) -> Tokens:
     probs = np.asarray(night.probs)[part]
     if rng.random() < 0.5:
         probs = distort(probs, rng, strength=0.5)
-    return Tokens(probs, _holes(len(probs), rng), night.stages[part], soft=True)
+    return _with_spectrum(night, part, probs, rng)
+
+
+def as_paired(night: Night, donors: Donors, rng: np.random.Generator) -> Tokens:
+    """Return a night's own spectrum beside what a distorted encoder says of other people's epochs.
+
+    The epochs are of the same stages, so that the two opinions err independently.
+    """
+    part = crop(night.stages, rng)
+    probs = distort(donors.walk(filled(night.stages[part]), rng), rng)
+    return _with_spectrum(night, part, probs, rng)
+
+
+def _with_spectrum(night: Night, part: slice, probs: Array, rng: np.random.Generator) -> Tokens:
+    """Add the night's spectrum, mostly as another amplifier sees it, at times not at all."""
+    spectrum = None if night.spectrum is None else night.spectrum[part]
+    if spectrum is not None and rng.random() < BENT:
+        spectrum = bend(spectrum, rng)
+    if rng.random() < WITHOUT_SPECTRUM:
+        spectrum = None
+    return Tokens(probs, _holes(len(probs), rng), night.stages[part], soft=True, spectrum=spectrum)
+
+
+def shortened(tokens: Tokens, n_epochs: int, rng: np.random.Generator) -> Tokens:
+    """Return `n_epochs` in a row of a night, at times its first ones."""
+    spare = len(tokens.stages) - n_epochs
+    if spare <= 0:
+        return tokens
+    begin = 0 if rng.random() < 0.3 else int(rng.integers(spare + 1))
+    return tokens.part(slice(begin, begin + n_epochs))
 
 
 def _holes(n_epochs: int, rng: np.random.Generator) -> Array:
@@ -204,8 +254,8 @@ class Batch:
 
     Attributes
     ----------
-    inputs : ndarray of float32, shape (n, n_epochs, N_INPUTS)
-        For `Gpt.forward`.
+    inputs : ndarray of float32, shape (n, n_epochs, n_inputs)
+        For `Gpt.forward`: the context, then the spectrum.
     now : ndarray of int64, shape (n, n_epochs)
         The stage, -1 where there is nothing to learn.
     ahead : ndarray of int64, shape (n, n_epochs, 20)
@@ -222,11 +272,10 @@ class Batch:
 
 def batch(nights: list[Tokens]) -> Batch:
     """Pad nights to one length and compute inputs and targets."""
-    longest = max(len(night.stages) for night in nights)
-    probs = np.zeros((len(nights), longest, N_STAGES))
-    scorable = np.zeros((len(nights), longest), dtype=bool)
-    stages = np.full((len(nights), longest), -1, dtype=np.int64)
-    soft = np.array([night.soft for night in nights])
+    size = len(nights), max(len(night.stages) for night in nights)
+    probs, numbers = np.zeros((*size, N_STAGES)), np.zeros((*size, spectral.N_NUMBERS))
+    scorable, told = np.zeros(size, dtype=bool), np.zeros(size, dtype=bool)
+    stages = np.full(size, -1, dtype=np.int64)
     for row, night in enumerate(nights):
         n = len(night.stages)
         probs[row, :n], scorable[row, :n], stages[row, :n] = (
@@ -234,13 +283,23 @@ def batch(nights: list[Tokens]) -> Batch:
             night.scorable,
             night.stages,
         )
-    state = context.start(len(nights))
-    inputs = np.zeros((len(nights), longest, context.N_INPUTS), dtype=np.float32)
-    for t in range(longest):
-        state, inputs[:, t] = context.advance(state, probs[:, t], scorable[:, t])
+        if night.spectrum is not None:
+            numbers[row, :n], told[row, :n] = night.spectrum, night.scorable
     ahead = following(stages)
+    soft = np.array([night.soft for night in nights])
     now = np.where(soft[:, None], stages, -1)
-    return Batch(inputs, now, ahead, coming(ahead))
+    return Batch(_inputs(probs, scorable, numbers, told), now, ahead, coming(ahead))
+
+
+def _inputs(probs: Array, scorable: Array, numbers: Array, told: Array) -> Array:
+    """Walk through the nights side by side, as serving walks through one."""
+    night, usual = context.start(len(probs)), spectral.start(len(probs))
+    rows = []
+    for t in range(probs.shape[1]):
+        night, history = context.advance(night, probs[:, t], scorable[:, t])
+        usual, spectrum = spectral.advance(usual, numbers[:, t], told[:, t])
+        rows.append(np.concatenate([history, spectrum], axis=1))
+    return np.stack(rows, axis=1)
 
 
 def following(stages: Array) -> Array:

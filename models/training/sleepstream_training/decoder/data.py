@@ -23,6 +23,7 @@ from sklearn.model_selection import GroupKFold
 from sleepstream.errors import RecordingError
 from sleepstream.messages import N_STAGES
 from sleepstream_training.nights import Night, period, read_nights
+from sleepstream_training.spectra import numbers_of
 
 SEED = 2026
 N_FOLDS = 5
@@ -202,7 +203,12 @@ def _kept(path: Path | None, make: Callable[[], Array]) -> Array:
 
 def _nights(features: Features, held_out: Array, probs: Array) -> list[Night]:
     return [
-        replace(night, held_out=bool(held_out[rows[0]]), probs=probs[rows])
+        replace(
+            night,
+            held_out=bool(held_out[rows[0]]),
+            probs=probs[rows],
+            spectrum=numbers_of(features.x[rows]),
+        )
         for night, rows in _records(features)
     ]
 

@@ -17,10 +17,13 @@ import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sleepstream.errors import ModelError
-from sleepstream.stager import context
+from sleepstream.stager import context, weights
 from sleepstream.stager.device import single_thread
 from sleepstream.stager.gpt import Gpt, GptShape, split
 from sleepstream.stager.weights import DESCRIPTION_FILE, ModelFiles
@@ -30,12 +33,14 @@ from sleepstream_training.decoder.batches import (
     Tokens,
     as_encoded,
     as_language,
+    as_paired,
     as_simulated,
     batch,
+    shortened,
 )
 from sleepstream_training.decoder.card import save
 from sleepstream_training.decoder.data import load_encoded, load_hypnograms
-from sleepstream_training.decoder.recipe import Phase, Recipe
+from sleepstream_training.decoder.recipe import Phase, Recipe, Training
 from sleepstream_training.nights import Night
 from sleepstream_training.runs import Reporter, Run
 
@@ -58,13 +63,13 @@ class _Progress:
     elapsed_s: float = 0.0
 
 
-def loss_of(gpt: Gpt, nights: Batch) -> Tensor:
+def loss_of(gpt: Gpt, nights: Batch, now_weight: float) -> Tensor:
     """Return the loss of one batch: the stage now, the next stage, all horizons, both events."""
     now, ahead, soon = split(gpt(torch.from_numpy(nights.inputs)))
     targets = torch.from_numpy(nights.ahead)
     loss = _entropy(ahead, targets) + _entropy(ahead[:, :, 0], targets[:, :, 0])
     if (nights.now >= 0).any():
-        loss = loss + _entropy(now, torch.from_numpy(nights.now))
+        loss = loss + now_weight * _entropy(now, torch.from_numpy(nights.now))
     events = torch.from_numpy(nights.soon)
     known = events >= 0
     return loss + 0.5 * F.binary_cross_entropy_with_logits(soon[known], events[known])
@@ -81,27 +86,46 @@ class Sampler:
     ----------
     hypnograms, encoded : list of Night
         Those that are held out are left out.
+    how : Training
+        Of the recipe.
     """
 
-    def __init__(self, hypnograms: list[Night], encoded: list[Night]) -> None:
+    def __init__(self, hypnograms: list[Night], encoded: list[Night], how: Training) -> None:
         self.hypnograms = [night for night in hypnograms if not night.held_out]
         self.encoded = [night for night in encoded if not night.held_out]
         self._donors = Donors(self.encoded)
+        self._how = how
 
     def draw(self, phase: Phase, rng: np.random.Generator) -> Batch:
         """Draw one batch of the phase's mixture."""
-        shares = np.array([phase.language, phase.simulated, phase.encoded])
-        kinds = rng.choice(3, size=phase.batch, p=shares / shares.sum())
-        return batch([self._night(int(kind), rng) for kind in kinds])
+        kinds = {
+            self._language: phase.language,
+            self._simulated: phase.simulated,
+            self._paired: phase.paired,
+            self._encoded: phase.encoded,
+        }
+        shares = np.array(list(kinds.values()))
+        chosen = rng.choice(len(kinds), size=phase.batch, p=shares / shares.sum())
+        nights = [list(kinds)[kind](rng) for kind in chosen]
+        if rng.random() < self._how.short_share:
+            nights = [shortened(night, self._how.short_epochs, rng) for night in nights]
+        return batch(nights)
 
-    def _night(self, kind: int, rng: np.random.Generator) -> Tokens:
-        pool = self.encoded if kind == 2 else self.hypnograms
-        night = pool[rng.integers(len(pool))]
-        if kind == 0:
-            return as_language(night, rng)
-        if kind == 1:
-            return as_simulated(night, self._donors, rng)
-        return as_encoded(night, rng)
+    def _language(self, rng: np.random.Generator) -> Tokens:
+        return as_language(_one_of(self.hypnograms, rng), rng)
+
+    def _simulated(self, rng: np.random.Generator) -> Tokens:
+        return as_simulated(_one_of(self.hypnograms, rng), self._donors, rng)
+
+    def _paired(self, rng: np.random.Generator) -> Tokens:
+        return as_paired(_one_of(self.encoded, rng), self._donors, rng)
+
+    def _encoded(self, rng: np.random.Generator) -> Tokens:
+        return as_encoded(_one_of(self.encoded, rng), rng)
+
+
+def _one_of(nights: list[Night], rng: np.random.Generator) -> Night:
+    return nights[rng.integers(len(nights))]
 
 
 class Fitting:
@@ -121,7 +145,9 @@ class Fitting:
 
     def __init__(self, recipe: Recipe, sampler: Sampler, run: Run, reporter: Reporter) -> None:
         self.recipe = recipe
-        self.gpt = _network(recipe)
+        self._learner = _network(recipe)
+        remember = get_ema_multi_avg_fn(recipe.training.average)  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(self._learner, multi_avg_fn=remember)
         self._phases = list(recipe.phases.items())
         self._sampler, self._run, self._reporter = sampler, run, reporter
         self._progress = _Progress()
@@ -129,8 +155,17 @@ class Fitting:
         state = run.load() or {}
         if "gpt" in state:
             self._progress = _Progress(**state["progress"])
-            self.gpt.load_state_dict(state["gpt"])
+            self._learner.load_state_dict(state["gpt"])
+            self._average.load_state_dict(state["average"])
             self._optimizer.load_state_dict(state["optimizer"])
+
+    @property
+    def gpt(self) -> Gpt:
+        """The network with its averaged weights."""
+        network = self._average.module
+        if not isinstance(network, Gpt):
+            raise TypeError(f"a Gpt was averaged, not a {type(network).__name__}")
+        return network
 
     def fit(self, stop: Callable[[], bool]) -> float:
         """Train to the end; return the seconds that it took.
@@ -168,11 +203,13 @@ class Fitting:
         fall = 0.5 * (1 + math.cos(math.pi * at / max(phase.steps, 1)))
         for group in self._optimizer.param_groups:
             group["lr"] = phase.learning_rate * warm * fall + 1e-6
-        loss = loss_of(self.gpt, self._sampler.draw(phase, rng))
+        batch = self._sampler.draw(phase, rng)
+        loss = loss_of(self._learner, batch, training.now_weight)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.gpt.parameters(), training.clip)
+        torch.nn.utils.clip_grad_norm_(self._learner.parameters(), training.clip)
         self._optimizer.step()
+        self._average.update_parameters(self._learner)
         return loss.item()
 
     def _tell(self, name: str, phase: Phase, loss: float) -> None:
@@ -183,7 +220,7 @@ class Fitting:
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            self.gpt.parameters(),
+            self._learner.parameters(),
             lr=1e-3,
             betas=(0.9, 0.95),
             weight_decay=self.recipe.training.weight_decay,
@@ -194,7 +231,8 @@ class Fitting:
             {
                 "n_steps": self.recipe.n_steps,
                 "progress": asdict(self._progress),
-                "gpt": self.gpt.state_dict(),
+                "gpt": self._learner.state_dict(),
+                "average": self._average.state_dict(),
                 "optimizer": self._optimizer.state_dict(),
             }
         )
@@ -251,12 +289,13 @@ def train(
             "choose another one with --out, or move it away",
         )
     hypnograms = load_hypnograms(data)
-    needed = any(p.steps and (p.simulated or p.encoded) for p in recipe.phases.values())
+    phases = [phase for phase in recipe.phases.values() if phase.steps]
+    needed = any(phase.simulated or phase.paired or phase.encoded for phase in phases)
     reporter.say(f"{len(hypnograms)} nights; {sum(n.held_out for n in hypnograms)} are held out")
     if needed:
         reporter.say("staging the nights that have spectral features (kept for the next time)")
     encoded = load_encoded(data, work) if needed else []
-    sampler = Sampler(hypnograms, encoded)
+    sampler = Sampler(hypnograms, encoded, recipe.training)
     run = Run(work, out.name, [recipe.as_json(), str(data.resolve()), minutes])
     state = run.load()
     if minutes and state is None:
@@ -278,7 +317,8 @@ def seconds_of(recipe: Recipe, sampler: Sampler) -> float:
         began = time.monotonic()
         for at in range(MEASURED_STEPS if phase.steps else 0):
             rng = np.random.default_rng([recipe.training.seed, number, at])
-            loss_of(gpt, sampler.draw(phase, rng)).backward()  # type: ignore[no-untyped-call]
+            loss = loss_of(gpt, sampler.draw(phase, rng), recipe.training.now_weight)
+            loss.backward()  # type: ignore[no-untyped-call]
         seconds += phase.steps * (time.monotonic() - began) / MEASURED_STEPS
     return seconds
 
@@ -286,4 +326,18 @@ def seconds_of(recipe: Recipe, sampler: Sampler) -> float:
 def _network(recipe: Recipe) -> Gpt:
     single_thread()
     torch.manual_seed(recipe.training.seed)
-    return Gpt(GptShape(n_inputs=context.N_INPUTS, **msgspec.to_builtins(recipe.model)))
+    gpt = Gpt(GptShape(n_inputs=context.N_INPUTS, **msgspec.to_builtins(recipe.model)))
+    if recipe.start:
+        _begin_with(gpt, weights.find(recipe.start, "decoder"))
+    return gpt
+
+
+def _begin_with(gpt: Gpt, model: ModelFiles) -> None:
+    try:
+        gpt.load_state_dict(load_file(model.weights))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"weights of a network of the recipe's sizes in {model.folder}",
+            str(error).splitlines()[0],
+            "train the model that the recipe starts from, with the same sizes, first",
+        ) from error

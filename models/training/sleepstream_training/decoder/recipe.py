@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from sleepstream.stager import spectral
+
 Count = Annotated[int, Meta(ge=0)]
 Some = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -17,12 +19,13 @@ Positive = Annotated[float, Meta(gt=0)]
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
-    """Sizes of the network (`sleepstream.stager.gpt.GptShape`)."""
+    """Sizes of the network (`sleepstream.stager.gpt.GptShape`); `n_spectral` 0 leaves that out."""
 
     width: Some = 64
     n_layers: Some = 3
     n_heads: Some = 4
     window: Some = 2880
+    n_spectral: Count = spectral.N_INPUTS
 
 
 class Phase(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,15 +39,17 @@ class Phase(Struct, frozen=True, forbid_unknown_fields=True):
         At its highest, after a short warm-up; it falls along a cosine.
     batch : int
         Nights in a batch.
-    language, simulated, encoded : float
-        Shares of the nights that are hypnograms as scored, hypnograms with simulated errors of an
-        encoder, and out-of-fold probabilities of a real one.
+    language, simulated, paired, encoded : float
+        Shares of the nights that are hypnograms as scored; hypnograms with simulated errors of an
+        encoder; spectra of a night beside such errors; and its out-of-fold probabilities and
+        spectra (`sleepstream_training.decoder.batches`).
     """
 
-    steps: Count
-    learning_rate: Positive
+    steps: Count = 0
+    learning_rate: Positive = 1e-3
     language: Share = 0.0
     simulated: Share = 0.0
+    paired: Share = 0.0
     encoded: Share = 0.0
     batch: Some = 8
 
@@ -60,12 +65,22 @@ class Training(Struct, frozen=True, forbid_unknown_fields=True):
         Of AdamW, and the largest norm of the gradient.
     warmup : int
         Steps at the start of a phase over which the rate rises.
+    average : float
+        The weights that are kept are a running average; so much of it stays at each step.
+    now_weight : float
+        Weight of the stage now against the forecasts.
+    short_epochs, short_share : int, float
+        That share of the batches are nights cut to so many epochs, which are quicker.
     """
 
     seed: Count = 2026
     weight_decay: Annotated[float, Meta(ge=0)] = 0.05
     clip: Positive = 1.0
-    warmup: Some = 20
+    warmup: Some = 50
+    average: Share = 0.99
+    now_weight: Positive = 1.5
+    short_epochs: Some = 480
+    short_share: Share = 0.75
 
 
 class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,15 +94,18 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
         In this order.
     model : Model
         The network.
+    start : str
+        Name or folder of the decoder to begin with; empty to begin with random weights.
     training : Training
         What the phases share.
     """
 
     about: str
-    language_model: Phase
-    simulated_errors: Phase
-    out_of_fold: Phase
+    language_model: Phase = Phase()
+    simulated_errors: Phase = Phase()
+    out_of_fold: Phase = Phase()
     model: Model = Model()
+    start: str = ""
     training: Training = Training()
 
     @property

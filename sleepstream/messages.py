@@ -366,7 +366,7 @@ class ClockOffset:
     uncertainty_s: float
 
 
-EventKind = Literal["connected", "stream", "gap", "clock", "warning", "channel", "ended"]
+EventKind = Literal["connected", "resumed", "stream", "gap", "clock", "warning", "channel", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +376,8 @@ class Event:
     Attributes
     ----------
     kind : str
-        ``connected`` and ``ended`` are the first and the last; ``stream``: it stalled, was lost,
+        ``connected`` and ``ended`` are the first and the last; ``resumed``: the night goes on after
+        it was cut off; ``stream``: it stalled, was lost,
         came back, or another was refused; ``gap``: samples are missing or were left out;
         ``clock``: the sender's clock, its rate, or this computer's sleep; ``channel``, ``warning``.
     at_s : float

@@ -78,6 +78,10 @@ class Estimator(Protocol):
         """Stage a sliding window and leave no trace."""
         ...
 
+    def reset(self) -> None:
+        """Forget the night: the next epoch is number 0."""
+        ...
+
 
 class Source(Protocol):
     """Where live samples come from: `sleepstream.sources.live.LiveStream` is one."""
@@ -135,8 +139,8 @@ class Bed:
         Given each epoch that closes, and what has to be known to go on behind it, just before its
         estimate is told.
     begin : callable
-        Given the first stamp there is, in seconds, before its sample is placed: here a night that
-        was cut off is gone on with.
+        Given the first stamp there is, in seconds; returns the state to go on from where this is a
+        night that was cut off, and None for a new one.
     """
 
     def __init__(
@@ -147,12 +151,12 @@ class Bed:
         clock: Callable[[], float] = time.monotonic,
         *,
         keep: Callable[[Epoch, EpocherState], None] = lambda _epoch, _state: None,
-        begin: Callable[[float], None] = lambda _: None,
+        begin: Callable[[float], EpocherState | None] = lambda _: None,
     ) -> None:
         self.epocher = epocher
         self.stager = stager
         self._keep = keep
-        self._begin: Callable[[float], None] | None = begin
+        self._begin: Callable[[float], EpocherState | None] | None = begin
         self.n_gaps = 0
         self._stamps = Stamps(epocher.timeline.sfreq)
         self._arrivals = Arrivals()
@@ -168,7 +172,8 @@ class Bed:
         chunk = self._stamps.spread(arrival.chunk)
         self._arrivals.take(chunk, arrival.at_s)
         if self._begin and (stamps := chunk.stamps_s[np.abs(chunk.stamps_s) < LAST_STAMP_S]).size:
-            self._begin(float(stamps[0]))
+            if state := self._begin(float(stamps[0])):
+                self.epocher.resume(state)
             self._begin = None
         for epoch in self.epocher.push(chunk):
             yield from self._notes()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sleepstream.commands.record import Record
+from sleepstream.commands.record import WAIT_S, Record
+from sleepstream.commands.resume import Past, Resumption, identity, look_back
 from sleepstream.commands.setup import console, load_stager, stop_on_signals
 from sleepstream.config import Settings
 from sleepstream.errors import SettingsError, StreamError
@@ -36,6 +37,7 @@ from sleepstream.sources.live import LiveStream
 from sleepstream.sources.lsl import LslSource, find, look_around
 from sleepstream.sources.supervisor import Patience
 from sleepstream.stager.stager import Stager
+from sleepstream.store.lock import bed_lock
 from sleepstream.store.nights import NightStore
 
 PICTURES = (".svg", ".txt")
@@ -63,7 +65,12 @@ def run(settings: Settings) -> int:
     say = console()
     query = Query.parse(settings.stream.lsl_stream)
     _check_picture(settings.output.picture)
-    with stop_on_signals() as stop, NightStore(settings.store_path()) as store:
+    path = settings.store_path()
+    with (
+        stop_on_signals() as stop,
+        NightStore(path, WAIT_S) as store,
+        bed_lock(path, settings.night.bed),
+    ):
         stager = load_stager(settings, say)
         info = find(query, settings.stream.timeout, say.print, stop.is_set)
         if info is None:
@@ -101,11 +108,6 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     """Stage one night from the first sample to the last."""
     about = source.description
     montage = choose(about.labels, about.units, settings.stream.channel, settings.stream.units)
-    bed = Bed(
-        Epocher(about.sfreq, montage, settings.staging.min_valid),
-        stager,
-        settings.staging.provisional,
-    )
     board = _dashboard(settings, synthetic=about.synthetic)
     on_screen = _wants_screen(settings)
     speak = board.notice if on_screen else say.print
@@ -125,6 +127,31 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         if not on_screen:
             sinks.append(_lines(settings))
         _connect(source, montage, tell)
+        past = look_back(
+            store,
+            settings,
+            stream=identity(about),
+            channel=montage.label,
+            stager=stager,
+            say=say,
+            stop=stop,
+        )
+
+        def go_on(past: Past) -> None:
+            record.go_on(past.night.id)
+            for estimate in past.estimates:
+                stages.show(estimate)
+                board.show(estimate)
+            if not about.synthetic:
+                board.began(datetime.fromisoformat(past.night.started_utc).astimezone())
+
+        bed = Bed(
+            Epocher(about.sfreq, montage, settings.staging.min_valid),
+            stager,
+            settings.staging.provisional,
+            keep=record.keep,
+            begin=Resumption(past, settings, stager=stager, go_on=go_on, tell=tell).decide,
+        )
         if on_screen:
             stack.enter_context(DashboardScreen(board))
         watch = LiveWatch(board, _health(about, montage))
@@ -186,6 +213,7 @@ def _record(
         sfreq=about.sfreq,
         started_utc=datetime.now(UTC),
         synthetic=about.synthetic,
+        stream=identity(about),
     )
 
 

@@ -74,6 +74,11 @@ class Dashboard:
         self._signal: Float32Array | None = None
         self._notices: deque[tuple[str, int]] = deque(maxlen=_N_NOTICES)
 
+    def began(self, start: dt.datetime | None) -> None:
+        """Take in that the night began at another time of day than it seemed."""
+        with self._lock:
+            self._start = start
+
     def show(self, estimate: StageEstimate) -> None:
         """Take in an estimate, final or provisional.
 

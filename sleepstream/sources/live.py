@@ -180,6 +180,8 @@ class MemoryLink:
 
     Attributes
     ----------
+    script : deque
+        What is still to happen.
     network : dict of str to StreamDescription
         Who announces itself, by uid.
     mute : set of str
@@ -188,6 +190,8 @@ class MemoryLink:
         Whether the connection is; what is sent meanwhile is lost.
     listening : bool
         Whether somebody listens for announcements.
+    subscribed : list of StreamDescription
+        Who was subscribed to, one after the other.
     """
 
     def __init__(
@@ -200,7 +204,9 @@ class MemoryLink:
         self.mute: set[str] = set()
         self.broken = False
         self.listening = False
-        self._script = deque(script)
+        self.subscribed = [ours]
+        self.script = deque(script)
+        self._asked: StreamDescription | None = None
         self._pass_time = pass_time
 
     def leave(self, uid: str) -> None:
@@ -210,7 +216,7 @@ class MemoryLink:
 
     def poll(self, timeout_s: float, max_samples: int) -> Chunk | None:  # noqa: ARG002
         """Return the next chunk that is sent; None, and `timeout_s` later, if there is none."""
-        while self._script and (item := self._script.popleft()) is not None:
+        while self.script and (item := self.script.popleft()) is not None:
             if not isinstance(item, Chunk):
                 item(self)
             elif not self.broken:
@@ -232,10 +238,14 @@ class MemoryLink:
         if stream.uid in self.mute:
             self._pass_time(timeout_s)
             return None
-        return self.network.get(stream.uid)
+        self._asked = self.network.get(stream.uid)
+        return self._asked
 
     def switch(self, timeout_s: float) -> bool:  # noqa: ARG002
-        """Connect anew."""
+        """Connect to whoever answered."""
+        if self._asked is None:
+            return False
+        self.subscribed.append(self._asked)
         self.broken = False
         return True
 

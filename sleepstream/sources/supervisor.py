@@ -133,7 +133,7 @@ class Supervisor:
         self._since_s = self._heard_s  # the same, or when the stream was opened since
         self._began = False
         self._broken_s = 0.0
-        self._looking_s: float | None = None
+        self._looking_s = 0.0  # when this search began
         self._asked_s = 0.0
         self._told: set[object] = set()  # what need not be said again
         self._refused: set[str] = set()  # uids
@@ -188,11 +188,9 @@ class Supervisor:
             return Action.END
         if self.state not in {StreamState.STALLED, StreamState.LOST}:
             return Action.WAIT
-        if around is None:
-            self._looking_s = None
+        if around is None:  # a new search
+            self.candidate, self._looking_s = None, now
             return Action.SEARCH
-        if self._looking_s is None:
-            self._looking_s = now
         self._ask(self._chosen(around, now - self._looking_s), now)
         return Action.REOPEN if self.candidate else Action.SEARCH
 
@@ -234,8 +232,6 @@ class Supervisor:
         self.state = TRANSITIONS.get((before, sign), before)
         if self.state is before:
             return False
-        if self.state not in {StreamState.STALLED, StreamState.LOST}:
-            self.candidate, self._looking_s = None, None
         logger.info("stream: %s -> %s", before, self.state)
         return True
 

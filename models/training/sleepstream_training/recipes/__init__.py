@@ -162,7 +162,7 @@ def _unknown(found: str, known: Sequence[str], where: str) -> SettingsError:
     names = {key.rpartition(".")[2]: key for key in known} | {key: key for key in known}
     near = difflib.get_close_matches(found, names, n=1, cutoff=0.0)
     return SettingsError(
-        f"a key of a recipe: {', '.join(known)}",
+        "a key of a recipe (docs/training.md lists them)",
         f"{found!r} in {where}",
         f"the nearest valid key is {names[near[0]]}",
     )

@@ -27,7 +27,7 @@ from sleepstream_training.encoder.train import Order, train
 from sleepstream_training.runs import Processes, Reporter, Run
 
 from sleepstream.cli import cli
-from sleepstream.errors import ModelError, SettingsError
+from sleepstream.errors import ModelError, SettingsError, StoreError
 from sleepstream.sources.recording import Recording
 from sleepstream.stager.encoder import Encoder
 from sleepstream.stager.weights import ModelFiles, find
@@ -42,7 +42,7 @@ SMALL = {
     "training.average": 0.5,
 }
 FLAGS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
-DEADLINE_S = 120.0
+DEADLINE_S = 200.0
 
 
 def trained(
@@ -169,6 +169,15 @@ def test_a_line_of_the_curves_is_never_there_twice(tmp_path: Path) -> None:
     Run(tmp_path, "x", {"a": 1}, writes=False).note({"step": 8})
     assert len(run.curves()) == 2
     assert Run(tmp_path, "x", {"a": 2}).folder != run.folder
+
+
+def test_a_damaged_state_is_said(tmp_path: Path) -> None:
+    run = Run(tmp_path, "x", {})
+    run.save({"step": 3})
+    assert run.load() == {"step": 3}
+    (run.folder / "state.pt").write_bytes(b"no state")
+    with pytest.raises(StoreError, match="remove that file"):
+        run.load()
 
 
 def command(*words: str | Path, torchrun: int = 0) -> list[str]:

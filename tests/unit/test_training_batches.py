@@ -224,5 +224,5 @@ def test_recordings_are_conditioned_once_and_then_mapped(tmp_path: Path, make_ed
     ]
     eog = prepare(found, "EOG horizontal", "", tmp_path / "cache")
     assert not np.array_equal(eog.signals, again.signals)
-    with pytest.raises(ChannelError):
+    with pytest.raises(ChannelError, match=r"SC4001E0-PSG\.edf: "):
         prepare(found, "C4-M1", "", tmp_path / "cache")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import platformdirs
@@ -73,10 +74,23 @@ class Run:
             ) from error
 
     def load(self) -> dict[str, Any] | None:
-        """Return the state that was saved last, None where there is none."""
+        """Return the state that was saved last, None where there is none.
+
+        Raises
+        ------
+        StoreError
+            It was damaged.
+        """
         if not self._state.exists():
             return None
-        state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            raise StoreError(
+                f"the state of a training in {self._state}",
+                f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+                "remove that file: the same command then starts anew",
+            ) from error
         return state
 
     def save(self, state: dict[str, Any]) -> None:
@@ -227,6 +241,7 @@ class Reporter:
             disable=silent or not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None, visible=False)
+        self._what = ""
 
     def __enter__(self) -> Reporter:
         self._bar.start()
@@ -242,6 +257,7 @@ class Reporter:
 
     def at(self, what: str, done: float, total: float) -> None:
         """Move the bar: so much of `what` is done."""
-        self._bar.update(
-            self._task, description=what, completed=done, total=total, visible=done < total
-        )
+        if what != self._what:
+            self._what = what
+            self._bar.reset(self._task, description=what)
+        self._bar.update(self._task, completed=done, total=total, visible=done < total)

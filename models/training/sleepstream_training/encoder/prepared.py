@@ -21,7 +21,7 @@ from sleepstream_replay.synthetic import synthetic_night
 from sleepstream.corpora.catalogue import Found
 from sleepstream.corpora.scored import Scored
 from sleepstream.corpora.scoring import Codes
-from sleepstream.errors import RecordingError, StoreError
+from sleepstream.errors import ChannelError, RecordingError, StoreError
 from sleepstream.messages import Chunk, Float32Array, Stage
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import choose
@@ -93,10 +93,9 @@ def prepare(found: Found, channel: str, unit: str, cache: Path) -> Prepared:
     if not folder.is_dir():
         try:
             scored = found.read(channel, unit)
-        except RecordingError as error:
-            raise RecordingError(
-                f"{found.psg}: {error.sought}", error.found, error.remedy
-            ) from error
+        except (RecordingError, ChannelError) as error:
+            sought = f"{found.psg.name}: {error.sought}"
+            raise type(error)(sought, error.found, error.remedy) from error
         _keep(folder, _prepared(scored, _files(found)))
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     files = tuple(SourceFile(**file) for file in about.pop("files"))

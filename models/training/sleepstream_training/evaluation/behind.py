@@ -8,6 +8,7 @@ temperature, biases, a blind spot, noise. These stand for encoders that the deco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -68,4 +69,4 @@ def tables(
 
 
 def _spoiled(tokens: Tokens, rng: np.random.Generator) -> Tokens:
-    return Tokens(distort(tokens.probs, rng), tokens.scorable, tokens.stages, soft=True)
+    return replace(tokens, probs=distort(tokens.probs, rng))

@@ -43,7 +43,13 @@ def soft(night: Night) -> Tokens:
     """Return the night as an encoder saw it, over the same epochs."""
     part = period(night.stages)
     stages = night.stages[part]
-    return Tokens(np.asarray(night.probs)[part], np.ones(len(stages), bool), stages, soft=True)
+    return Tokens(
+        np.asarray(night.probs)[part],
+        np.ones(len(stages), bool),
+        stages,
+        soft=True,
+        spectrum=None if night.spectrum is None else night.spectrum[part],
+    )
 
 
 def of_model(model: ModelFiles) -> Method:

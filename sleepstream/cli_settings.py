@@ -49,8 +49,9 @@ def _flag(key: config.Key) -> Callable[[Command], Command]:
         choices = get_args(annotated)
         kind, metavar = click.Choice(choices), "|".join(filter(None, choices))
         metavar = f"[{metavar}]" if key.bare else metavar
-    elif isinstance(key.default, float):
-        kind, metavar = click.FLOAT, "NUMBER"
+    elif isinstance(key.default, int | float):
+        kind = click.INT if isinstance(key.default, int) else click.FLOAT
+        metavar = "NUMBER"
     bare: dict[str, Any] = {"is_flag": False, "flag_value": key.bare} if key.bare else {}
     return click.option(
         name,

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct
 from sleepstream.errors import SettingsError
 
 FILE_NAME = "sleepstream.toml"
+CHANNELS = "channels"
 
 Seconds = Annotated[float, Meta(ge=0, le=7 * 86400)]
 
@@ -37,7 +38,7 @@ class Stream(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "EEG"
     channel: Annotated[
         str,
-        _doc("Channel to stage: a label, C4-M1 from electrodes, C4-mastoids; empty: the best"),
+        _doc("Channel to stage: a label, C4-M1, C4-mastoids; A,B: B if A fails; empty: the best"),
     ] = ""
     units: Annotated[
         Literal["", "V", "mV", "uV", "nV"],
@@ -77,6 +78,14 @@ class Staging(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, Meta(gt=0, le=1)],
         _doc("Fraction of an epoch that has to be real for it to be staged"),
     ] = 0.8
+    give_up_after: Annotated[
+        Annotated[int, Meta(ge=1, le=2880)],
+        _doc("Bad epochs in a row after which the next good one of several channels is staged"),
+    ] = 4
+    take_back_after: Annotated[
+        Annotated[int, Meta(ge=1, le=2880)],
+        _doc("Good epochs in a row after which a channel that failed is staged again"),
+    ] = 10
     provisional: Annotated[
         Annotated[float, Meta(ge=0, le=30)],
         _doc("Seconds between provisional estimates on the last 30 s; 0: none"),
@@ -127,6 +136,12 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class Channel(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of several derivations to choose from, the best first; their flag is ``--channel``."""
+
+    derivation: Annotated[str, Meta(min_length=1)]
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything that can be set; sections are the tables of ``sleepstream.toml``."""
 
@@ -135,6 +150,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     staging: Staging = Staging()
     night: Night = Night()
     output: Output = Output()
+    channels: tuple[Channel, ...] = ()
+
+    def derivations(self) -> tuple[str, ...]:
+        """Return what to stage, the best first; nothing for the best that is there."""
+        if self.channels:
+            return tuple(channel.derivation for channel in self.channels)
+        return tuple(filter(None, (part.strip() for part in self.stream.channel.split(","))))
 
     def store_path(self) -> Path:
         """Return the file that keeps the nights."""
@@ -193,7 +215,7 @@ class InForce:
 def all_keys() -> list[Key]:
     """Return every key in the order of the file."""
     found = []
-    for section in msgspec.structs.fields(Settings):
+    for section in _sections():
         for field in msgspec.structs.fields(section.type):
             kind = msgspec.inspect.type_info(field.type)
             text, bare = "", None
@@ -202,6 +224,11 @@ def all_keys() -> list[Key]:
                 bare = (kind.extra or {}).get("bare")
             found.append(Key(section.name, field.name, field.type, field.default, text, bare))
     return found
+
+
+def _sections() -> list[Any]:
+    """Return the fields of `Settings` that are tables of keys; each key of theirs is a flag."""
+    return [field for field in msgspec.structs.fields(Settings) if field.name != CHANNELS]
 
 
 def find_file(given: Path | None) -> Path | None:
@@ -242,8 +269,13 @@ def load(file: Path | None, flags: Mapping[str, Any]) -> InForce:
         An unreadable file, an unknown key, a wrong type or a value out of range.
     """
     tree = _read(file) if file else {}
-    origin = {key.dotted: "default" for key in all_keys()}
+    origin = {key.dotted: "default" for key in all_keys()} | {CHANNELS: "default"}
     where = str(file)
+    channels = _checked_channels(tree, where)
+    if "stream.channel" in flags:
+        channels = []
+    elif channels:
+        origin[CHANNELS] = where
     for section, name in _checked_names(tree, where):
         origin[f"{section}.{name}"] = where
     merged = {section: dict(table) for section, table in tree.items()}
@@ -254,7 +286,7 @@ def load(file: Path | None, flags: Mapping[str, Any]) -> InForce:
     for key in all_keys():
         if (value := merged.get(key.section, {}).get(key.name, key.default)) is not key.default:
             _check_value(key, value, origin[key.dotted])
-    return InForce(msgspec.convert(merged, Settings), origin)
+    return InForce(msgspec.convert(merged | {CHANNELS: channels}, Settings), origin)
 
 
 def flag(name: str) -> str:
@@ -269,12 +301,22 @@ def template() -> str:
         "# (stream.lsl_stream is --lsl-stream), and a flag wins over this file.",
         "# Values here are the defaults; `sleepstream config` prints what is in force.",
     ]
-    for section in msgspec.structs.fields(Settings):
+    for section in _sections():
         lines += ["", f"# {section.type.__doc__}", f"[{section.name}]"]
         for key in all_keys():
             if key.section == section.name:
                 lines += [f"# {key.help}", f"{key.name} = {toml_value(key.default)}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_CHANNELS_EXAMPLE]) + "\n"
+
+
+_CHANNELS_EXAMPLE = (
+    "# Several derivations in place of stream.channel, the best first: if one fails, the next good",
+    "# one is staged. The flag for the same list is --channel C4-M1,C3-M2.",
+    "# [[channels]]",
+    '# derivation = "C4-M1"',
+    "# [[channels]]",
+    '# derivation = "C3-M2"',
+)
 
 
 def toml_value(value: str | bool | float) -> str:
@@ -292,6 +334,28 @@ def _read(file: Path) -> dict[str, Any]:
             str(error),
             "mend that line, or start anew from `sleepstream config --template`",
         ) from error
+
+
+def _checked_channels(tree: dict[str, Any], where: str) -> list[Any]:
+    """Take ``[[channels]]`` out of a file after making sure that it can be understood."""
+    channels = tree.pop(CHANNELS, [])
+    sought = 'for each [[channels]] one line: derivation = "C4-M1"'
+    try:
+        msgspec.convert(channels, tuple[Channel, ...])
+    except msgspec.ValidationError as error:
+        raise SettingsError(
+            sought,
+            f"{channels!r} in {where} ({_lower_first(str(error))})",
+            "write it as in `sleepstream config --template`",
+        ) from error
+    stream = tree.get("stream", {})
+    if channels and isinstance(stream, dict) and stream.get("channel"):
+        raise SettingsError(
+            "one answer to what is staged",
+            f"both [[channels]] and stream.channel in {where}",
+            "leave one of them out",
+        )
+    return list(channels)
 
 
 def _checked_names(tree: Mapping[str, Any], where: str) -> list[tuple[str, str]]:

@@ -71,12 +71,14 @@ def nights(store_path: Path, which: str | None, *, as_json: bool) -> int:
         estimates = list(store.estimates(night.id))
         statistics = Hypnogram(estimate.stage for estimate in estimates).statistics()
         events = list(store.events(night.id))
+        clock = list(store.clock(night.id))
     if as_json:
         return _json(
             night.as_json()
             | {
                 "statistics": statistics.as_json(),
-                "events": [{"kind": e.kind, "at": e.at_s, "text": e.text} for e in events],
+                "events": [event.as_json() for event in events],
+                "clock": [offset.as_json() for offset in clock],
                 "estimates": [estimate.as_json() for estimate in estimates],
             }
         )
@@ -146,7 +148,7 @@ def settings(in_force: config.InForce, *, as_json: bool) -> int:
     values = {
         key.dotted: getattr(getattr(in_force.settings, key.section), key.name)
         for key in config.all_keys()
-    }
+    } | {config.CHANNELS: [c.derivation for c in in_force.settings.channels]}
     if as_json:
         return _json({k: {"value": v, "from": in_force.origin[k]} for k, v in values.items()})
     _table(

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sleepstream.commands.record import WAIT_S, Record
 from sleepstream.commands.resume import Past, Resumption, identity, look_back
-from sleepstream.commands.setup import console, load_stager, stop_on_signals
+from sleepstream.commands.setup import console, epocher, load_stager, stop_on_signals
 from sleepstream.config import Settings
 from sleepstream.errors import SettingsError, StreamError
 from sleepstream.hypnogram import Hypnogram
@@ -30,8 +30,7 @@ from sleepstream.outputs.text import (
     summary_table,
 )
 from sleepstream.pipeline import Bed, LiveWatch, stage_live
-from sleepstream.signal.epocher import Epocher
-from sleepstream.signal.montage import Montage, choose
+from sleepstream.signal.montage import Choices, choose_all
 from sleepstream.sources.description import Query, StreamDescription
 from sleepstream.sources.live import LiveStream
 from sleepstream.sources.lsl import LslSource, find, look_around
@@ -107,11 +106,11 @@ def _night(  # noqa: PLR0917 - the rooms of one night
 ) -> NightReport:
     """Stage one night from the first sample to the last."""
     about = source.description
-    montage = choose(about.labels, about.units, settings.stream.channel, settings.stream.units)
+    choices = choose_all(about.labels, about.units, settings.derivations(), settings.stream.units)
     board = _dashboard(settings, synthetic=about.synthetic)
     on_screen = _wants_screen(settings)
     speak = board.notice if on_screen else say.print
-    record = _record(settings, store, about, montage, speak)
+    record = _record(settings, store, about, choices, speak)
     stages = _Stages()
 
     def tell(event: Event) -> None:
@@ -122,16 +121,16 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     with ExitStack() as stack:
         sinks: list[Sink] = [record, stages]  # on disk before anybody is told
         if settings.output.lsl_out:
-            sinks.append(stack.enter_context(_outlets(settings, about, montage, stager)))
+            sinks.append(stack.enter_context(_outlets(settings, about, choices, stager)))
         sinks.append(board)
         if not on_screen:
             sinks.append(_lines(settings))
-        _connect(source, montage, tell)
+        _connect(source, choices, tell)
         past = look_back(
             store,
             settings,
             stream=identity(about),
-            channel=montage.label,
+            channel=choices.label,
             stager=stager,
             say=say,
             stop=stop,
@@ -146,7 +145,7 @@ def _night(  # noqa: PLR0917 - the rooms of one night
                 board.began(datetime.fromisoformat(past.night.started_utc).astimezone())
 
         bed = Bed(
-            Epocher(about.sfreq, montage, settings.staging.min_valid),
+            epocher(settings, about.sfreq, choices),
             stager,
             settings.staging.provisional,
             keep=record.keep,
@@ -154,7 +153,7 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         )
         if on_screen:
             stack.enter_context(DashboardScreen(board))
-        watch = LiveWatch(board, _health(about, montage))
+        watch = LiveWatch(board, _health(about, choices), record.clock)
         limits = settings.stream
         reason = stage_live(
             LiveStream(source, about, Patience(limits.stale, limits.grace)),
@@ -180,28 +179,28 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     )
 
 
-def _connect(source: LslSource, montage: Montage, tell: Callable[[Event], None]) -> None:
+def _connect(source: LslSource, choices: Choices, tell: Callable[[Event], None]) -> None:
     """Subscribe to the stream and say so."""
     about = source.description
-    source.start(montage.picks, montage.scales)
+    source.start(choices.picks, choices.scales)
     now_s = source.now_s()
     tell(
         Event(
             "connected",
             now_s,
-            f"connected to {about.name!r} on {about.host}: {montage.label} in {montage.unit}, "
+            f"connected to {about.name!r} on {about.host}: {choices.label} in {choices.unit}, "
             f"{about.sfreq:g} Hz",
         )
     )
-    if montage.note:
-        tell(Event("warning", now_s, montage.note))
+    if choices.note:
+        tell(Event("warning", now_s, choices.note))
 
 
 def _record(
     settings: Settings,
     store: NightStore,
     about: StreamDescription,
-    montage: Montage,
+    choices: Choices,
     warn: Callable[[str], None],
 ) -> Record:
     return Record(
@@ -209,7 +208,7 @@ def _record(
         settings,
         warn,
         source=about.name,
-        channel=montage.label,
+        channel=choices.label,
         sfreq=about.sfreq,
         started_utc=datetime.now(UTC),
         synthetic=about.synthetic,
@@ -228,7 +227,7 @@ def _check_picture(path: str) -> None:
 
 
 def _outlets(
-    settings: Settings, about: StreamDescription, montage: Montage, stager: Stager
+    settings: Settings, about: StreamDescription, choices: Choices, stager: Stager
 ) -> StageOutlets:
     """Open the bed's outlets.
 
@@ -248,7 +247,7 @@ def _outlets(
     return StageOutlets(
         settings.night.bed,
         source=about.name,
-        channel=montage.label,
+        channel=choices.label,
         sfreq=about.sfreq,
         model=stager.model,
     )
@@ -275,10 +274,10 @@ def _lines(settings: Settings) -> TextSink:
     return TextSink(sys.stdout, log_line)
 
 
-def _health(about: StreamDescription, montage: Montage) -> StreamHealth:
+def _health(about: StreamDescription, choices: Choices) -> StreamHealth:
     return StreamHealth(
         source=about.name,
-        channel=montage.label,
-        unit=montage.unit,
+        channel=choices.label,
+        unit=choices.unit,
         sfreq_nominal=about.sfreq,
     )

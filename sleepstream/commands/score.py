@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sleepstream.commands.record import Record
-from sleepstream.commands.setup import console, load_stager, writing
+from sleepstream.commands.setup import console, epocher, load_stager, writing
 from sleepstream.config import Settings
 from sleepstream.errors import SettingsError
 from sleepstream.hypnogram import Hypnogram, agreement
@@ -22,8 +22,7 @@ from sleepstream.messages import EPOCH_S, STAGES, Event, StageEstimate, stage_na
 from sleepstream.outputs.sink import Collected
 from sleepstream.outputs.text import NightReport, json_line, summary_table
 from sleepstream.pipeline import Bed, stage_recording
-from sleepstream.signal.epocher import Epocher
-from sleepstream.signal.montage import choose
+from sleepstream.signal.montage import choose_all
 from sleepstream.sources.recording import Recording
 from sleepstream.store.nights import IN_MEMORY, NightStore
 
@@ -84,12 +83,14 @@ def _stage(
     settings: Settings, recording: Recording, collected: Collected, say: Console, *, store: bool
 ) -> NightReport:
     """Stage the recording from beginning to end."""
-    wanted = settings.stream
-    montage = choose(recording.labels, recording.units, wanted.channel, wanted.units)
-    for note in filter(None, (montage.note, recording.note)):
+    choices = choose_all(
+        recording.labels, recording.units, settings.derivations(), settings.stream.units
+    )
+    for note in filter(None, (choices.note, recording.note)):
         say.print(note)
-    recording = recording.only(montage.picks)  # at its own rate, if the file has several
-    montage = choose(recording.labels, recording.units, montage.label, wanted.units)
+    recording = recording.only(choices.picks)  # at its own rate, if the file has several
+    again = [montage.label for montage in choices.montages]
+    choices = choose_all(recording.labels, recording.units, again, settings.stream.units)
     stager = load_stager(settings, say)
     with ExitStack() as stack:
         nights = NightStore(settings.store_path() if store else IN_MEMORY)
@@ -98,21 +99,21 @@ def _stage(
             settings,
             say.print,
             source=recording.path.name,
-            channel=montage.label,
+            channel=choices.label,
             sfreq=recording.sfreq,
             started_utc=recording.started_utc or datetime.now(UTC),
             synthetic=False,
         )
         progress = stack.enter_context(Progress(console=say, transient=True))
-        task = progress.add_task(f"staging {montage.label}", total=recording.duration_s)
+        task = progress.add_task(f"staging {choices.label}", total=recording.duration_s)
 
         def tell(event: Event) -> None:
             say.print(event.text)
             record.tell(event)
 
         stage_recording(
-            recording.chunks(montage.picks, montage.scales),
-            Bed(Epocher(recording.sfreq, montage, settings.staging.min_valid), stager),
+            recording.chunks(choices.picks, choices.scales),
+            Bed(epocher(settings, recording.sfreq, choices), stager),
             [record, collected],
             tell,
             lambda seconds: progress.update(task, completed=seconds),

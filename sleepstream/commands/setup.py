@@ -1,4 +1,4 @@
-"""Parts that several commands build in the same way: console, stager, a file, a clean stop."""
+"""Parts that several commands build in the same way: console, rooms, a file, a clean stop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from rich.console import Console
 
 from sleepstream.config import Settings
 from sleepstream.errors import StoreError
+from sleepstream.signal.epocher import Epocher
+from sleepstream.signal.fallback import Hysteresis
+from sleepstream.signal.montage import Choices
 from sleepstream.stager import device
 from sleepstream.stager.stager import Stager
 
@@ -45,6 +48,13 @@ def load_stager(settings: Settings, say: Console) -> Stager:
     )
     say.print(f"models: {names.encoder} + {names.decoder} ({stager.model}) on {reason}")
     return stager
+
+
+def epocher(settings: Settings, sfreq: float, choices: Choices) -> Epocher:
+    """Build the signal room for a stream or a file of this rate, in hertz."""
+    staging = settings.staging
+    hysteresis = Hysteresis(staging.give_up_after, staging.take_back_after)
+    return Epocher(sfreq, choices, staging.min_valid, hysteresis)
 
 
 @contextmanager

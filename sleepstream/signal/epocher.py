@@ -25,7 +25,7 @@ from sleepstream.messages import (
     frozen,
 )
 from sleepstream.signal import quality
-from sleepstream.signal.fallback import POOR, Patience, Standing, in_words
+from sleepstream.signal.fallback import POOR, Hysteresis, Standing, in_words
 from sleepstream.signal.montage import Choices, Montage
 from sleepstream.signal.quality import Usual
 from sleepstream.signal.timeline import Anchor, Run, Timeline
@@ -71,7 +71,7 @@ class Epocher:
         What to make of its channels.
     min_valid : float
         Fraction of an epoch that has to be real for it to be scorable.
-    patience : Patience
+    hysteresis : Hysteresis
         How long a derivation has to be bad, or good, before another one is staged.
     """
 
@@ -80,11 +80,11 @@ class Epocher:
         sfreq: float,
         montage: Montage | Choices,
         min_valid: float = 0.8,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
+        hysteresis: Hysteresis = Hysteresis(),  # noqa: B008 - frozen
     ) -> None:
         self.choices = montage if isinstance(montage, Choices) else Choices((montage,))
         self._min_valid = min_valid
-        self._patience = patience
+        self._hysteresis = hysteresis
         self.timeline = Timeline(sfreq)
         self._tracks = [Track(sfreq, m.unit, min_valid) for m in self.choices.montages]
         self._standing = Standing.first(len(self._tracks))
@@ -221,7 +221,7 @@ class Epocher:
         verdicts = [cut.verdict for cut in cuts]
         good = [v.scorable and v.quality.score >= POOR for v in verdicts]
         labels = [montage.label for montage in self.choices.montages]
-        before, self._standing = self._standing, self._standing.after(good, self._patience)
+        before, self._standing = self._standing, self._standing.after(good, self._hysteresis)
         if text := in_words(before, self._standing, labels, [v.quality.verdict for v in verdicts]):
             self._notes.append(ChannelChange(onset_s, text))
 

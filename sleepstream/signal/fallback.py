@@ -15,7 +15,7 @@ POOR = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Hysteresis:
     """How long to wait.
 
     Attributes
@@ -54,20 +54,20 @@ class Standing:
         """Return the standing of `n` derivations before the first epoch."""
         return cls(0, (0,) * n, (0,) * n)
 
-    def after(self, good: Sequence[bool], patience: Patience) -> Standing:
+    def after(self, good: Sequence[bool], hysteresis: Hysteresis) -> Standing:
         """Return the standing after one more epoch.
 
         Parameters
         ----------
         good : sequence of bool
             Whether each derivation is good in this epoch, best derivation first.
-        patience : Patience
+        hysteresis : Hysteresis
             How long to wait.
         """
         n_bad = tuple(0 if ok else n + 1 for ok, n in zip(good, self.n_bad, strict=True))
         n_good = tuple(n + 1 if ok else 0 for ok, n in zip(good, self.n_good, strict=True))
-        back = [i for i in range(self.staged) if n_good[i] >= patience.take_back_after]
-        given_up = n_bad[self.staged] >= patience.give_up_after
+        back = [i for i in range(self.staged) if n_good[i] >= hysteresis.take_back_after]
+        given_up = n_bad[self.staged] >= hysteresis.give_up_after
         others = [i for i, ok in enumerate(good) if ok] if given_up else []
         staged = next(iter(back or others), self.staged)
         moved = staged != self.staged

@@ -72,7 +72,7 @@ class MainsMeter:
 
     def __init__(self, sfreq: float, n_samples: int) -> None:
         self._window = _window(n_samples)
-        freqs = np.fft.rfftfreq(n_samples, 1 / sfreq)
+        freqs: Float64Array = np.fft.rfftfreq(n_samples, 1 / sfreq).astype(np.float64)
         low, high = _BESIDE_MAINS_HZ
         self._eeg = (freqs >= low) & (freqs <= high)
         self._lines = {hz: _lines(freqs, hz, sfreq / 2) for hz in MAINS_HZ if hz <= sfreq / 2}
@@ -125,7 +125,7 @@ def _lines(freqs: Float64Array, hz: float, nyquist_hz: float) -> list[tuple[_Mas
 def _above(power: Float64Array, line: _Mask, around: _Mask) -> Float64Array:
     """Return the power of a line over what is broad, as muscle is."""
     broad = np.median(power[:, around], axis=1) * np.count_nonzero(line)
-    return np.maximum(power[:, line].sum(axis=1) - broad, 0.0)
+    return np.asarray(np.maximum(power[:, line].sum(axis=1) - broad, 0.0), np.float64)
 
 
 def _window(n: int) -> Float64Array:
@@ -140,5 +140,5 @@ def _power(seconds: Float32Array, window: Float64Array) -> Float64Array:
     slope = np.arange(n) - (n - 1) / 2
     level = seconds - seconds.mean(axis=1, keepdims=True, dtype=np.float64)
     tilt = (level * slope).sum(axis=1, keepdims=True) / np.square(slope).sum()
-    power: Float64Array = np.abs(np.fft.rfft((level - tilt * slope) * window, axis=1)) ** 2
-    return power
+    spectrum = np.fft.rfft((level - tilt * slope) * window, axis=1)
+    return np.asarray(np.square(np.abs(spectrum)), np.float64)

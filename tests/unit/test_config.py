@@ -73,6 +73,40 @@ def test_a_broken_file_is_told_by_its_key(tmp_path: Path, text: str, words: list
         assert word in str(caught.value)
 
 
+def test_several_channels_come_from_the_file_or_from_the_flag(tmp_path: Path) -> None:
+    listed = '[[channels]]\nderivation = "C4-M1"\n[[channels]]\nderivation = "C3-M2"\n'
+    path = written(tmp_path, listed)
+    found = config.load(path, {})
+    assert found.settings.derivations() == ("C4-M1", "C3-M2")
+    assert found.origin["channels"] == str(path)
+    flagged = config.load(path, {"stream.channel": "Fpz-Cz, O2-M1"})
+    assert flagged.settings.derivations() == ("Fpz-Cz", "O2-M1")
+    assert flagged.origin["channels"] == "default"
+    assert config.load(None, {}).settings.derivations() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[channels]]\n", ["derivation", "missing required field"]),
+        ('[[channels]]\nderivation = ""\n', ["[[channels]]", "length >= 1"]),
+        ('[[channels]]\nderivation = "a"\nunit = "V"\n', ["unknown field `unit`"]),
+        ('channels = "C4-M1"\n', ["[[channels]]", "expected `array`"]),
+        (
+            '[stream]\nchannel = "a"\n[[channels]]\nderivation = "b"\n',
+            ["one answer", "both [[channels]] and stream.channel"],
+        ),
+    ],
+)
+def test_channels_that_cannot_be_understood_are_refused(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        config.load(written(tmp_path, text), {})
+    for word in words:
+        assert word in str(caught.value)
+
+
 @given(text=st.text(max_size=200))
 def test_any_text_is_read_or_refused_with_words(
     tmp_path_factory: pytest.TempPathFactory, text: str

@@ -267,7 +267,7 @@ def signal_note(view: View) -> Text:
         return Text("")
     score = estimate.quality.score
     word, style = _QUALITY[int(np.searchsorted((0.0, 0.5, 0.8), score, side="right")) - 1]
-    if not score:
+    if estimate.stage is None:
         word, style = "unusable", BAD
     reasons = ", ".join(drawing.plain(reason) for reason in estimate.quality.reasons)
     return Text.assemble(
@@ -377,7 +377,8 @@ def stream(view: View, width: int, height: int) -> list[Text]:
     since = "–" if health.since_last_s is None else f"{health.since_last_s:.1f} s ago"
     clock = "–" if health.clock_s is None else f"{health.clock_s:.1f} s"
     lost = Text(f"gaps {health.n_gaps}, lost {health.n_lost}", WARN if health.n_gaps else "")
-    name = drawing.plain(f"{health.source} · {health.channel} · {health.unit}")
+    channel = (view.newest and view.newest.derivation) or health.channel
+    name = drawing.plain(f"{health.source} · {channel} · {health.unit}")
     rates = f"{rate}/{health.sfreq_nominal:g} Hz"
     if height >= 4:
         return [

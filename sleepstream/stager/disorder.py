@@ -2,15 +2,17 @@
 
 In come final stages, one per epoch; out goes a probability with its interval, or the reason why
 there is none. The score compares shares, shifts and bout lengths since sleep onset with those of
-patients of one sleep clinic who turned out to have severe sleep apnoea, or none. It is a research
-score and no diagnosis.
+two groups of one database; which groups these are, and from which hour on they could be told apart,
+stands in the model's description. It is a research score and no diagnosis.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
@@ -18,13 +20,11 @@ from safetensors.numpy import load_file
 
 from sleepstream.errors import ModelError
 from sleepstream.messages import EPOCH_S, N_STAGES, DisorderScore, Float64Array, Stage
+from sleepstream.stager import weights
 from sleepstream.stager.weights import ModelFiles
 
 EPOCHS_PER_H = int(3600 / EPOCH_S)
 """Epochs in an hour."""
-
-FIRST_HOUR = 1
-"""The score abstains for this many hours after sleep onset."""
 
 MAX_UNSCORABLE = 0.3
 """It abstains when a greater share of the epochs since sleep onset was unscorable."""
@@ -35,8 +35,14 @@ MIN_ASLEEP = 0.3
 ONSET_EPOCHS = 6
 """Sleep onset is the first of this many epochs of sleep in a row (three minutes)."""
 
+FARTHEST = 4.0
+"""A number farther from the training nights' mean, in standard deviations, counts as this far."""
+
 ARCH = "architecture-logistic"
 """Name of this kind of model in `model.toml`."""
+
+NO_SCORE = "none"
+"""Name of the score that is none."""
 
 N_FEATURES = 27
 """How many numbers describe the night so far."""
@@ -45,19 +51,81 @@ _SHIFTS = ((1, 0), (1, 2), (2, 0), (2, 1), (2, 3), (3, 2), (3, 1), (4, 0), (4, 1
 _NONE = -1
 
 
+class Meaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a score speaks of: the ``[options]`` of its description.
+
+    Attributes
+    ----------
+    speaks_of : str
+        The score's name for people.
+    resembles, rather_than : str
+        The two groups that it was fitted on, as the statement calls them.
+    caution : str
+        A sentence that ends every statement.
+    first_hour : int
+        Hours after sleep onset from which it speaks: before, the groups could not be told apart
+        well enough.
+    """
+
+    speaks_of: str
+    resembles: str
+    rather_than: str
+    caution: str
+    first_hour: int = 1
+
+
+class Scorer(Protocol):
+    """What the stager asks of a disorder score. One scorer serves one night.
+
+    Attributes
+    ----------
+    sha256 : str
+        Fingerprint of the model.
+    score : DisorderScore
+        As of the last epoch.
+    """
+
+    sha256: str
+    score: DisorderScore
+
+    def step(self, stage: Stage | None) -> DisorderScore:
+        """Take in the final stage of one epoch, None where it was unscorable."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the night."""
+        ...
+
+
+class NoScorer:
+    """The score of those who want none: it says so at every epoch."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256(NO_SCORE.encode()).hexdigest()
+        self.score = DisorderScore(NO_SCORE, None, None, "No score: none was asked for.")
+
+    def step(self, stage: Stage | None) -> DisorderScore:  # noqa: ARG002
+        """Say that there is none."""
+        return self.score
+
+    def reset(self) -> None:
+        """Nothing is remembered."""
+
+
 class DisorderScorer:
     """The score of one night, fed with its final stages.
 
     Parameters
     ----------
-    name : str
-        What the score speaks of.
+    meaning : Meaning
+        What the score speaks of, and from when on.
     sha256 : str
         Fingerprint of the model.
     tensors : mapping of str to ndarray
-        One model for each hour since sleep onset, the last for all hours after: ``mean`` and
-        ``scale`` (n_hours, N_FEATURES), ``coefficients`` (n_hours, n_replicates, N_FEATURES + 1):
-        the intercept comes last, the fit first, its bootstrap replicates behind it.
+        One model for each hour since sleep onset, from the first, the last for all hours after:
+        ``mean`` and ``scale`` (n_hours, N_FEATURES), ``coefficients`` (n_hours, n_replicates,
+        N_FEATURES + 1): the intercept comes last, the fit first, its bootstrap replicates behind
+        it.
 
     Attributes
     ----------
@@ -65,8 +133,10 @@ class DisorderScorer:
         As of the last epoch.
     """
 
-    def __init__(self, name: str, sha256: str, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.name = name
+    def __init__(
+        self, meaning: Meaning, sha256: str, tensors: Mapping[str, npt.NDArray[Any]]
+    ) -> None:
+        self.meaning = meaning
         self.sha256 = sha256
         self._mean = tensors["mean"].astype(np.float64)
         self._scale = tensors["scale"].astype(np.float64)
@@ -82,20 +152,14 @@ class DisorderScorer:
         Raises
         ------
         ModelError
-            It is of another architecture, or its weights do not fit.
+            It is of another architecture, or its weights or options do not fit.
         """
         try:
             tensors = load_file(model.weights)
-            shape = tensors["coefficients"].shape
-            n_hours = shape[0]
-            fits = (
-                model.arch == ARCH
-                and len(shape) == 3
-                and shape[2] == N_FEATURES + 1
-                and tensors["mean"].shape == tensors["scale"].shape == (n_hours, N_FEATURES)
-            )
-            found = f"arch {model.arch!r}, coefficients of shape {shape}"
-        except (OSError, SafetensorError, KeyError) as error:
+            meaning = msgspec.convert(model.options, Meaning)
+            found = f"arch {model.arch!r}, coefficients {tensors['coefficients'].shape}"
+            fits = model.arch == ARCH and _fits(tensors)
+        except (OSError, SafetensorError, KeyError, msgspec.ValidationError) as error:
             fits, found = False, f"{type(error).__name__}: {error}"
         if not fits:
             raise ModelError(
@@ -103,7 +167,7 @@ class DisorderScorer:
                 found,
                 "name another model, or install it again",
             )
-        return cls(str(model.options.get("speaks_of", model.name)), model.fingerprint, tensors)
+        return cls(meaning, model.fingerprint, tensors)
 
     def step(self, stage: Stage | None) -> DisorderScore:
         """Take in the final stage of one epoch, None where it was unscorable."""
@@ -122,13 +186,14 @@ class DisorderScorer:
         self.score = self._judge()
 
     def _judge(self) -> DisorderScore:
+        first = self.meaning.first_hour
         if self._onset is None:
-            return self._abstain(f"no sleep yet; it speaks from {FIRST_HOUR} h after sleep onset")
+            return self._abstain(f"no sleep yet; it speaks from {first} h after sleep onset")
         night = self._stages[self._onset :]
         hours = len(night) / EPOCHS_PER_H
-        if hours < FIRST_HOUR:
+        if hours < first:
             return self._abstain(
-                f"it speaks from {FIRST_HOUR} h after sleep onset, which was "
+                f"it speaks from {first} h after sleep onset, which was "
                 f"{int(len(night) * EPOCH_S / 60)} min ago"
             )
         unscorable = night.count(_NONE) / len(night)
@@ -144,11 +209,12 @@ class DisorderScorer:
                 f"{MIN_ASLEEP:.0%} on"
             )
         probability, interval = self._probability(night, hours)
-        return DisorderScore(self.name, probability, interval, _statement(probability, hours))
+        statement = _statement(self.meaning, probability, hours)
+        return DisorderScore(self.meaning.speaks_of, probability, interval, statement)
 
     def _probability(self, night: Sequence[int], hours: float) -> tuple[float, tuple[float, float]]:
-        row = min(int(hours) - FIRST_HOUR, len(self._mean) - 1)
-        z = (architecture(night) - self._mean[row]) / self._scale[row]
+        row = min(int(hours), len(self._mean)) - 1
+        z = standardised(architecture(night), self._mean[row], self._scale[row])
         logits = self._coefficients[row] @ np.append(z, 1.0)
         probs = 1.0 / (1.0 + np.exp(-logits))
         fit = float(probs[0])
@@ -156,15 +222,58 @@ class DisorderScorer:
         return fit, (min(low, fit), max(high, fit))
 
     def _abstain(self, reason: str) -> DisorderScore:
-        return DisorderScore(self.name, None, None, f"No score: {reason}.")
+        return DisorderScore(self.meaning.speaks_of, None, None, f"No score: {reason}.")
 
 
-def _statement(probability: float, hours: float) -> str:
+def load_scorer(name: str) -> Scorer:
+    """Return the score called `name` at the start of a night.
+
+    Parameters
+    ----------
+    name : str
+        A model's name or folder, as `sleepstream.stager.weights.find` takes it, or ``"none"``.
+
+    Raises
+    ------
+    ModelError
+        No such model, or it is damaged or of another kind.
+    """
+    if name == NO_SCORE:
+        return NoScorer()
+    return DisorderScorer.load(weights.find(name, "disorder"))
+
+
+def _fits(tensors: Mapping[str, npt.NDArray[Any]]) -> bool:
+    mean, scale, coefficients = (tensors[name] for name in ("mean", "scale", "coefficients"))
+    n_hours = len(mean)
     return (
-        f"Research score, not a diagnosis: {hours:.1f} h after sleep onset the sleep looks like "
-        f"that of clinic patients with severe sleep apnoea (AHI 30 or more) rather than none (AHI "
-        f"below 5), with probability {probability:.0%} where both are equally common."
+        n_hours > 0
+        and mean.shape == scale.shape == (n_hours, N_FEATURES)
+        and coefficients.ndim == 3
+        and coefficients.shape[::2] == (n_hours, N_FEATURES + 1)
+        and coefficients.shape[1] > 0
+        and bool((scale > 0).all())
+        and all(bool(np.isfinite(part).all()) for part in (mean, scale, coefficients))
     )
+
+
+def _statement(meaning: Meaning, probability: float, hours: float) -> str:
+    return (
+        f"Research score, not a diagnosis: {hours:.1f} h after sleep onset the stages resemble "
+        f"those of {meaning.resembles} rather than {meaning.rather_than}, with probability "
+        f"{probability:.0%} if both were equally common. {meaning.caution}"
+    )
+
+
+def standardised(
+    features: npt.NDArray[Any], mean: Float64Array, scale: Float64Array
+) -> Float64Array:
+    """Return features in standard deviations from the mean, none beyond `FARTHEST`.
+
+    What no training night was like cannot then carry the score away.
+    """
+    z: Float64Array = np.clip((features - mean) / scale, -FARTHEST, FARTHEST)
+    return z
 
 
 def sleep_onset(stages: Sequence[int]) -> int | None:

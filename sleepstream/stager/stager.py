@@ -15,7 +15,7 @@ from sleepstream.messages import DisorderScore, Epoch, Float32Array, Stage, Stag
 from sleepstream.stager import spectral, weights
 from sleepstream.stager.decoder import Decoder, DecoderOutput
 from sleepstream.stager.decoders import load_decoder
-from sleepstream.stager.disorder import DisorderScorer
+from sleepstream.stager.disorder import Scorer, load_scorer
 from sleepstream.stager.encoder import Encoder, EncoderOutput
 
 
@@ -51,7 +51,7 @@ class Stager:
         From the signal to stage probabilities.
     decoder : Decoder
         From those to the night's.
-    disorder : DisorderScorer
+    disorder : Scorer
         From final stages to the overnight score.
     bed : str
         Whose epochs they are.
@@ -63,7 +63,7 @@ class Stager:
     """
 
     def __init__(
-        self, encoder: EpochEncoder, decoder: Decoder, disorder: DisorderScorer, bed: str
+        self, encoder: EpochEncoder, decoder: Decoder, disorder: Scorer, bed: str
     ) -> None:
         self._encoder = encoder
         self._decoder = decoder
@@ -82,7 +82,8 @@ class Stager:
         Parameters
         ----------
         encoder, decoder, disorder : str
-            Names or folders, as `sleepstream.stager.weights.find` takes them.
+            Names or folders, as `sleepstream.stager.weights.find` takes them; ``"none"`` does
+            without decoder or score.
         device : torch.device
             Where the networks run.
         bed : str
@@ -96,7 +97,7 @@ class Stager:
         return cls(
             Encoder.load(weights.find(encoder, "encoder"), device),
             load_decoder(weights.find(decoder, "decoder"), device),
-            DisorderScorer.load(weights.find(disorder, "disorder")),
+            load_scorer(disorder),
             bed,
         )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sleepstream.messages import Epoch, Quality, frozen
 from sleepstream.stager import context, spectral
 from sleepstream.stager.decoder import GptDecoder
-from sleepstream.stager.disorder import N_FEATURES, DisorderScorer
+from sleepstream.stager.disorder import N_FEATURES, DisorderScorer, Meaning
 from sleepstream.stager.encoder import EncoderOutput
 from sleepstream.stager.gpt import Gpt, GptShape
 from sleepstream.stager.stager import Stager
@@ -60,7 +60,12 @@ def stager() -> Stager:
         "scale": np.ones((2, N_FEATURES)),
         "coefficients": rng.normal(0, 0.1, (2, 5, N_FEATURES + 1)),
     }
-    return Stager(RunningScale(), decoder, DisorderScorer("x", "1" * 64, tensors), "bed")
+    return Stager(
+        RunningScale(),
+        decoder,
+        DisorderScorer(Meaning("x", "y", "z", ""), "1" * 64, tensors),
+        "bed",
+    )
 
 
 def night(seed: int) -> list[Epoch]:

@@ -8,13 +8,23 @@ from sleepstream.stager import weights
 from sleepstream.stager.disorder import (
     ARCH,
     EPOCHS_PER_H,
+    FARTHEST,
     N_FEATURES,
+    NO_SCORE,
     DisorderScorer,
+    Meaning,
     architecture,
+    load_scorer,
     sleep_onset,
 )
 
 N_REPLICATES = 20
+WORDS = {
+    "speaks_of": "sleep",
+    "resembles": "these people",
+    "rather_than": "those",
+    "caution": "They are rare.",
+}
 
 
 def tensors(n_hours: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
@@ -28,8 +38,9 @@ def tensors(n_hours: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def scorer() -> DisorderScorer:
-    return DisorderScorer("something", "0" * 64, tensors())
+def scorer(first_hour: int = 1, **changes: np.ndarray) -> DisorderScorer:
+    meaning = Meaning(**WORDS, first_hour=first_hour)
+    return DisorderScorer(meaning, "0" * 64, tensors() | changes)
 
 
 def after(stages: list[Stage | None], subject: DisorderScorer | None = None) -> DisorderScore:
@@ -61,8 +72,43 @@ def test_it_speaks_from_an_hour_after_sleep_onset():
     assert "59 min ago" in subject.score.statement
     score = subject.step(Stage.N2)
     assert score.probability is not None
-    assert "not a diagnosis" in score.statement
     assert score is subject.score
+
+
+def test_the_statement_says_what_is_compared_and_that_it_is_no_diagnosis():
+    score = after([Stage.N2] * 150)
+    assert score.name == "sleep"
+    assert score.statement == (
+        "Research score, not a diagnosis: 1.2 h after sleep onset the stages resemble those of "
+        f"these people rather than those, with probability {score.probability:.0%} if both were "
+        "equally common. They are rare."
+    )
+
+
+def test_a_score_may_speak_later():
+    subject = scorer(first_hour=2)
+    assert after([Stage.N2] * (2 * EPOCHS_PER_H - 1), subject).probability is None
+    assert "speaks from 2 h after sleep onset" in subject.score.statement
+    assert subject.step(Stage.N2).probability is not None
+
+
+def test_nobody_need_have_a_score():
+    subject = load_scorer(NO_SCORE)
+    assert subject.step(Stage.N2) == DisorderScore(
+        "none", None, None, "No score: none was asked for."
+    )
+    subject.reset()
+    assert subject.score.probability is None
+
+
+def test_what_no_training_night_was_like_moves_the_score_only_so_far():
+    slope = np.zeros((2, 1, N_FEATURES + 1))
+    slope[:, :, 1] = 1.0  # the share of W, whose scale says that nobody is ever awake
+    far = scorer(coefficients=slope, scale=np.full((2, N_FEATURES), 1e-6))
+    score = after([Stage.N2, Stage.W] * 90 + [Stage.N2] * 20, far)
+    assert score.probability is None  # no six epochs of sleep in a row until the end
+    score = after([Stage.N2] * 100 + [Stage.W] * 50, far)
+    assert score.probability == pytest.approx(1 / (1 + np.exp(-FARTHEST)))
 
 
 def test_the_interval_holds_the_probability():
@@ -91,9 +137,9 @@ def test_hours_of_wake_silence_it():
 
 def test_the_hour_chooses_the_model():
     subject = scorer()
-    changed = tensors()
-    changed["coefficients"][1] += 1.0
-    other = DisorderScorer("something", "0" * 64, changed)
+    changed = tensors()["coefficients"]
+    changed[1] += 1.0
+    other = scorer(coefficients=changed)
     night = [Stage.N2, Stage.N2, Stage.N3, Stage.REM] * 100
     for index, stage in enumerate(night):
         same = subject.step(stage).probability == other.step(stage).probability
@@ -125,7 +171,7 @@ def test_unscorable_epochs_do_not_count_as_shifts():
 
 
 def saved(folder, **changes) -> weights.ModelFiles:
-    described = {"kind": "disorder", "arch": ARCH, "options": {"speaks_of": "sleep"}, **changes}
+    described = {"kind": "disorder", "arch": ARCH, "options": WORDS, **changes}
     arrays = described.pop("arrays", tensors())
     return weights.save_model(
         folder,
@@ -138,7 +184,7 @@ def saved(folder, **changes) -> weights.ModelFiles:
 def test_a_saved_score_is_loaded(tmp_path):
     model = saved(tmp_path / "mine")
     subject = DisorderScorer.load(model)
-    assert (subject.name, subject.sha256) == ("sleep", model.fingerprint)
+    assert (subject.meaning, subject.sha256) == (Meaning(**WORDS), model.fingerprint)
     assert after([Stage.N2] * 130, subject).probability == after([Stage.N2] * 130).probability
 
 
@@ -149,6 +195,10 @@ def test_a_saved_score_is_loaded(tmp_path):
         {"arrays": {"mean": np.zeros((2, 3), dtype=np.float32)}},
         {"arrays": {**tensors(), "mean": np.zeros((2, 3), dtype=np.float32)}},
         {"arrays": {**tensors(), "coefficients": np.zeros((2, 3), dtype=np.float32)}},
+        {"arrays": {**tensors(), "scale": np.zeros((2, N_FEATURES), dtype=np.float32)}},
+        {"arrays": {**tensors(), "mean": np.full((2, N_FEATURES), np.nan, dtype=np.float32)}},
+        {"options": {"speaks_of": "sleep"}},
+        {"options": {**WORDS, "first_hour": "late"}},
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, changes):

@@ -4,7 +4,7 @@ import torch
 
 from sleepstream.messages import Epoch, Quality, Stage, frozen
 from sleepstream.stager.decoder import NoDecoder
-from sleepstream.stager.disorder import N_FEATURES, DisorderScorer
+from sleepstream.stager.disorder import N_FEATURES, DisorderScorer, Meaning
 from sleepstream.stager.encoder import EncoderOutput
 from sleepstream.stager.stager import Stager
 
@@ -38,7 +38,7 @@ def scorer(sha256: str = "d" * 64) -> DisorderScorer:
         "scale": np.ones((1, N_FEATURES)),
         "coefficients": np.zeros((1, 3, N_FEATURES + 1)),
     }
-    return DisorderScorer("something", sha256, tensors)
+    return DisorderScorer(Meaning("something", "these", "those", ""), sha256, tensors)
 
 
 def stager(**hashes) -> Stager:

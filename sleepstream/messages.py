@@ -365,6 +365,10 @@ class ClockOffset:
     offset_s: float
     uncertainty_s: float
 
+    def as_json(self) -> dict[str, float]:
+        """Return the measurement as the documented JSON object (see ``docs/outputs.md``)."""
+        return {"at": self.at_s, "offset": self.offset_s, "uncertainty": self.uncertainty_s}
+
 
 EventKind = Literal["connected", "resumed", "stream", "gap", "clock", "warning", "channel", "ended"]
 

@@ -19,7 +19,7 @@ import msgspec
 
 from sleepstream.config import Settings
 from sleepstream.errors import StoreError
-from sleepstream.messages import EPOCH_S, Epoch, Event, Float32Array, StageEstimate
+from sleepstream.messages import EPOCH_S, ClockOffset, Epoch, Event, Float32Array, StageEstimate
 from sleepstream.outputs.text import json_line
 from sleepstream.signal.epocher import EpocherState
 from sleepstream.stager import weights
@@ -81,7 +81,7 @@ class Record:
         self._keep_signal = settings.night.keep_signal
         self._night: Night | None = None
         self._kept: tuple[Epoch, EpocherState] | None = None
-        self._waiting: deque[_Closed | Event] = deque()
+        self._waiting: deque[_Closed | Event | ClockOffset] = deque()
         self._trouble: StoreError | None = None
         self._n_held = 0
         self._now_s = 0.0  # sender's time of the newest that was to be recorded
@@ -139,6 +139,12 @@ class Record:
         if self._night is not None:
             self._write()
 
+    def clock(self, offset: ClockOffset) -> None:
+        """Put a measurement of the sender's clock on disk; it waits as an event does."""
+        self._waiting.append(offset)
+        if self._night is not None:
+            self._write()
+
     def end(self, reason: str) -> None:
         """Say why the night ended.
 
@@ -186,12 +192,14 @@ class Record:
         self._warn(text)
         self._waiting.append(Event("warning", self._now_s, text))
 
-    def _put(self, item: _Closed | Event) -> None:
+    def _put(self, item: _Closed | Event | ClockOffset) -> None:
         if self._night is None:
             first = next(each for each in self._waiting if isinstance(each, _Closed)).estimate
             self._night = self._begin(started_s=first.onset_s - EPOCH_S * first.epoch)
         if isinstance(item, Event):
             self._night.event(item)
+        elif isinstance(item, ClockOffset):
+            self._night.clock(item)
         else:
             self._night.append(item.estimate, item.signal, item.state)
 

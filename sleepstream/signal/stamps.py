@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from sleepstream.messages import Chunk, Float64Array
-from sleepstream.signal.timeline import GAP_S
+from sleepstream.signal.timeline import BACK_S
 
 ALIKE_N = 4
 """So many samples with one stamp are no accident of rounding."""
@@ -110,7 +110,7 @@ class Stamps:
         with np.errstate(invalid="ignore"):  # a stamp may be anything
             steps = np.diff(np.concatenate(([self._spread_s], stamps)))
         self._spread_s = float(stamps[-1])
-        steps = steps[np.abs(steps) < GAP_S]  # gaps and jumps say nothing of the rate
+        steps = steps[np.abs(steps) < BACK_S]  # gaps and jumps say nothing of the rate
         while steps.size:
             piece = steps[: self._window_n - self._n]
             steps = steps[piece.size :]
@@ -127,10 +127,10 @@ class Stamps:
         if not self._off and min(abs(off), abs(before)) > OFF and off * before > 0:
             self._off = True
             self._notes.append(
-                f"the sender takes {rate:.2f} samples a second and declares {self._sfreq:g} "
-                f"({off:+.1%}), by its own time stamps. Epochs follow the stamps and stay 30 s "
-                "long. Check the rate that is set in the sender"
+                f"{rate:.2f} samples a second come by the sender's own time stamps, and it "
+                f"declares {self._sfreq:g} ({off:+.1%}): its rate is set otherwise, or a few are "
+                "lost all the time. Epochs follow the stamps and stay 30 s long"
             )
         elif self._off and max(abs(off), abs(before)) <= OFF:
             self._off = False
-            self._notes.append(f"the sender's rate is right again: {rate:.2f} samples a second")
+            self._notes.append(f"the sender's rate is as declared again: {rate:.2f} Hz")

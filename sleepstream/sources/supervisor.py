@@ -23,6 +23,9 @@ from sleepstream.sources.description import StreamDescription
 
 logger = logging.getLogger(__name__)
 
+SETTLE_S = 1.0
+"""For so long we look around before anybody is taken: a second one may answer a little later."""
+
 SURE_S = 2.0
 """After so many seconds of looking around, who has not announced itself is not there."""
 
@@ -257,12 +260,14 @@ class Supervisor:
         others = [s for s in around if s.uid != self._ours.uid and s.uid not in self._refused]
         same = [s for s in others if identity(s) == identity(self._ours)]
         sure = looked_s >= SURE_S
+        # without a source_id, one that looks like ours may be another as long as ours is there
+        settled = looked_s >= SETTLE_S if self._ours.source_id else sure and not announced
         if announced and self.state is StreamState.LOST:
             # only the connection broke; or it has left, and the network will forget it soon
             return announced if sure or not same else None
         if len(same) > 1:
             self._say_once(frozenset(s.uid for s in same), _ambiguous(same))
-        elif same and (self._ours.source_id or (sure and not announced)):
+        elif same and settled:
             return same[0]
         elif sure and not announced:
             for stranger in others:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from sleepstream.messages import Event, Float32Array, StageEstimate
+from sleepstream.messages import ClockOffset, Event, Float32Array, StageEstimate
 from sleepstream.store import rows
 from sleepstream.store.database import explained, transaction
 
@@ -80,6 +80,23 @@ class Night:
         values = {"night": self.id, **rows.event_values(event)}
         with explained(self._path):
             self._db.execute(rows.insert("event", values), values)
+
+    def clock(self, offset: ClockOffset) -> None:
+        """Put a measurement of the sender's clock on disk; it is there when the call returns.
+
+        Parameters
+        ----------
+        offset : ClockOffset
+            What was measured.
+
+        Raises
+        ------
+        StoreError
+            The record cannot be written.
+        """
+        values = {"night": self.id, **rows.clock_values(offset)}
+        with explained(self._path):
+            self._db.execute(rows.insert("clock", values), values)
 
     def end(self, reason: str) -> None:
         """Record why the night ended; the first reason stays.

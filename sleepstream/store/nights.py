@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 import sleepstream
 from sleepstream.errors import StoreError
-from sleepstream.messages import EPOCH_S, Epoch, Event, StageEstimate
+from sleepstream.messages import EPOCH_S, ClockOffset, Epoch, Event, StageEstimate
 from sleepstream.store import rows
 from sleepstream.store.database import explained, opened
 from sleepstream.store.lock import is_staged
@@ -309,6 +309,26 @@ class NightStore:
             No such night, or the record cannot be read.
         """
         return self._read(rows.SELECT_EVENTS, self.find(which).id, rows.event)
+
+    def clock(self, which: str) -> Iterator[ClockOffset]:
+        """Return how the sender's clock went against ours in one night, in order.
+
+        Parameters
+        ----------
+        which : str
+            As for `find`.
+
+        Returns
+        -------
+        iterator of ClockOffset
+            Equal to what was recorded.
+
+        Raises
+        ------
+        StoreError
+            No such night, or the record cannot be read.
+        """
+        return self._read(rows.SELECT_CLOCK, self.find(which).id, rows.clock)
 
     def _read(
         self, query: str, night_id: str, made_of: Callable[[tuple[Any, ...]], T]

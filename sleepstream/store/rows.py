@@ -18,6 +18,7 @@ from sleepstream.messages import (
     EPOCH_N_SAMPLES,
     N_STAGES,
     Artefacts,
+    ClockOffset,
     DisorderScore,
     Epoch,
     Event,
@@ -44,6 +45,8 @@ SELECT epoch.epoch, onset_s, end_s, quality, quality_reasons, valid, stage IS NO
 FROM epoch LEFT JOIN signal ON signal.night = epoch.night AND signal.epoch = epoch.epoch
 WHERE epoch.night = ? ORDER BY epoch.epoch
 """
+
+SELECT_CLOCK = "SELECT at_s, offset_s, uncertainty_s FROM clock WHERE night = ? ORDER BY number"
 
 SELECT_EVENTS = "SELECT kind, at_s, text FROM event WHERE night = ? ORDER BY number"
 
@@ -142,6 +145,20 @@ def signal(row: tuple[Any, ...]) -> Epoch | None:
 
 def _quality(score: float, reasons: str, seconds: str) -> Quality:
     return Quality(score, tuple(json.loads(reasons)), Artefacts(**json.loads(seconds)))
+
+
+def clock_values(offset: ClockOffset) -> Mapping[str, Any]:
+    """Return the columns of ``clock`` for a measurement, all but the night."""
+    return {
+        "at_s": float(offset.at_s),
+        "offset_s": float(offset.offset_s),
+        "uncertainty_s": float(offset.uncertainty_s),
+    }
+
+
+def clock(row: tuple[Any, ...]) -> ClockOffset:
+    """Return the measurement of a row of `SELECT_CLOCK`."""
+    return ClockOffset(*row)
 
 
 def event_values(event: Event) -> Mapping[str, Any]:

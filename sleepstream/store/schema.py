@@ -1,4 +1,4 @@
-"""The shape of the record on disk: one SQLite file, four tables.
+"""The shape of the record on disk: one SQLite file, five tables.
 
 `MIGRATIONS` holds the statements that lead from each version to the next, the first from nothing;
 the file's ``user_version`` says how many of them it has seen. What was released is never edited,
@@ -106,10 +106,25 @@ ALTER TABLE epoch ADD COLUMN quality_seconds TEXT   -- JSON: seconds by artefact
     NOT NULL DEFAULT '{}' CHECK (json_valid(quality_seconds))
 """
 
+# Since version 4: the sender's clock against ours, about once a minute.
+
+_CLOCK = """
+CREATE TABLE clock (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    night         TEXT NOT NULL REFERENCES night (id),
+    at_s          REAL NOT NULL,                    -- newest sample then, sender's clock
+    offset_s      REAL NOT NULL,                    -- added to the sender's LSL clock it gives ours
+    uncertainty_s REAL NOT NULL
+)
+"""
+
+_CLOCK_OF_NIGHT = "CREATE INDEX clock_of_night ON clock (night)"
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (_NIGHT, _EPOCH, _EVENT, _STAGE_OF_NIGHT, _EVENT_OF_NIGHT),
     (_STREAM_OF_NIGHT, _STATE_OF_EPOCH, _SIGNAL),
     (_DERIVATION_OF_EPOCH, _SECONDS_OF_EPOCH),
+    (_CLOCK, _CLOCK_OF_NIGHT),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

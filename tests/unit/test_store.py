@@ -11,6 +11,7 @@ import pytest
 
 from sleepstream.errors import StoreError
 from sleepstream.messages import (
+    ClockOffset,
     DisorderScore,
     Event,
     Float32Array,
@@ -126,6 +127,14 @@ def test_events_come_back_in_order(store: NightStore) -> None:
     for event in events:
         night.event(event)
     assert list(store.events(night.id)) == events
+
+
+def test_the_senders_clock_comes_back_in_order(store: NightStore) -> None:
+    night = begin(store)
+    measured = [ClockOffset(1000.0, -3.25, 1e-4), ClockOffset(1060.0, -3.2502, 2e-4)]
+    for offset in measured:
+        night.clock(offset)
+    assert list(store.clock(night.id)) == measured
 
 
 def test_a_provisional_estimate_is_refused(store: NightStore) -> None:

@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 DATA ?= ../shared/data
 TRAIN := $(BIN)/sleepstream train
 SHIPPED := models/sleepstream_models
+WITH = --data $(DATA) --work .work/train
 HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
 
 .PHONY: help demo test lint check bench models loc clean
@@ -30,10 +31,11 @@ bench: $(VENV)/.dev  ## how fast, as ratios measured in one run
 	$(BIN)/python tests/bench/bench.py
 
 models: $(VENV)/.dev  ## make the shipped models anew from DATA; hours, and it goes on where it stopped
-	@$(HAVE_DATA); $(TRAIN) encoder --recipe shipped-tinysleepnet --data $(DATA) --out $(SHIPPED)/tinysleepnet --work .work
-	@$(HAVE_DATA); $(TRAIN) encoder --recipe shipped-deepsleepnet --data $(DATA) --out $(SHIPPED)/deepsleepnet --work .work
-	@$(HAVE_DATA); $(TRAIN) decoder --recipe shipped --data $(DATA) --out $(SHIPPED)/gpt --work .work/decoder
-	@$(HAVE_DATA); $(TRAIN) disorder --recipe shipped --data $(DATA) --out $(SHIPPED)/apnoea --work .work/disorder
+	@$(HAVE_DATA); $(TRAIN) encoder --recipe shipped-tinysleepnet --out $(SHIPPED)/tinysleepnet $(WITH)
+	@$(HAVE_DATA); $(TRAIN) encoder --recipe shipped-deepsleepnet --out $(SHIPPED)/deepsleepnet $(WITH)
+	@$(HAVE_DATA); $(TRAIN) decoder --recipe language --out $(SHIPPED)/gpt-language $(WITH)
+	@$(HAVE_DATA); $(TRAIN) decoder --recipe shipped --out $(SHIPPED)/gpt $(WITH)
+	@$(HAVE_DATA); $(TRAIN) disorder --recipe apnoea --out $(SHIPPED)/apnoea $(WITH)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

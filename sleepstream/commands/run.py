@@ -24,6 +24,7 @@ from sleepstream.outputs.sink import Sink
 from sleepstream.outputs.text import (
     NightReport,
     TextSink,
+    event_json,
     json_line,
     log_line,
     summary_json,
@@ -116,7 +117,7 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     def tell(event: Event) -> None:
         record.tell(event)
         if not (on_screen and event.kind == "connected"):  # the dashboard shows that anyway
-            speak(event.text)
+            speak(event_json(event) if settings.output.json else event.text)
 
     with ExitStack() as stack:
         sinks: list[Sink] = [record, stages]  # on disk before anybody is told

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sleepstream.hypnogram import Agreement, SleepStatistics
-from sleepstream.messages import EPOCH_S, STAGES, StageEstimate, stage_name
+from sleepstream.messages import EPOCH_S, STAGES, Event, StageEstimate, stage_name
 from sleepstream.plain import printable
 from sleepstream.store.nights import NightSummary
 
@@ -58,6 +58,11 @@ def log_line(estimate: StageEstimate) -> str:
 def json_line(estimate: StageEstimate) -> str:
     """Return an estimate as one JSON object on one line; its floats read back as they were."""
     return _json(estimate.as_json())
+
+
+def event_json(event: Event) -> str:
+    """Return an event as one JSON object on one line."""
+    return _json(event.as_json())
 
 
 class TextSink:

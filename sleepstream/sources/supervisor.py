@@ -284,8 +284,8 @@ class Supervisor:
         if candidate and now - self._asked_s >= ANSWER_S:
             self._say_once(
                 ("no answer", candidate.uid),
-                f"{candidate.name!r} is announced, but does not answer; sleepstream keeps asking. "
-                "Restart the sender if it stays so",
+                f"no answer: {candidate.name!r} is announced, but does not answer; sleepstream "
+                "keeps asking. Restart the sender if it stays so",
             )
 
     def _stalled(self) -> str:

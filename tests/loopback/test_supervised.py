@@ -226,7 +226,9 @@ wall_s = 3
 """
 
 
-def test_a_night_with_an_outage_is_recorded_as_it_was(tmp_path: Path) -> None:
+def test_a_night_with_an_outage_is_recorded_as_it_was(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     name = f"t{uuid.uuid4().hex[:12]}"
     (tmp_path / "faults.toml").write_text(FAULTS, encoding="utf-8")
     arguments = ["--synthetic", "0.05", "--stream-name", name, "--source-id", name]
@@ -245,6 +247,7 @@ def test_a_night_with_an_outage_is_recorded_as_it_was(tmp_path: Path) -> None:
     with NightStore(tmp_path / "nights.sqlite") as store:
         estimates = list(store.estimates("last"))
         events = list(store.events("last"))
+        clock = list(store.clock("last"))
         ended = store.nights()[0].ended
     assert [e.epoch for e in estimates] == list(range(6))
     assert [round(e.valid, 2) for e in estimates] == [1.0, 1.0, 0.33, 1.0, 1.0, 1.0]
@@ -253,3 +256,6 @@ def test_a_night_with_an_outage_is_recorded_as_it_was(tmp_path: Path) -> None:
     assert said[:3] == ["lost", "reconnected", "connected"]
     assert [e.text for e in events if e.kind == "gap"] == ["nothing came for 20.0 s"]
     assert ended == "the recording that was played is over"
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith('{"kind"')]
+    assert [json.loads(line) for line in lines] == [e.as_json() for e in events[:-1]]
+    assert clock

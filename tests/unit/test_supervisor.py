@@ -159,8 +159,8 @@ def test_one_that_does_not_answer_is_said_once() -> None:
     for _ in range(4):
         assert night.wait(3.0, again, broken=True) is Action.REOPEN
     assert [text for text in night.told if "does not answer" in text] == [
-        "'EEG' is announced, but does not answer; sleepstream keeps asking. Restart the sender if "
-        "it stays so"
+        "no answer: 'EEG' is announced, but does not answer; sleepstream keeps asking. Restart the "
+        "sender if it stays so"
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sleepstream_training.encoder import calibration
 
 from sleepstream.errors import ModelError, SettingsError
 from sleepstream.messages import Float32Array
@@ -255,12 +256,6 @@ def test_one_thread_is_one_thread() -> None:
         torch.set_num_threads(before)
 
 
-@pytest.fixture
-def recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the training recipes importable."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "models" / "training"))
-
-
 def drawn(n: int, sharpness: float, seed: int, lift: float = 0.0) -> tuple[torch.Tensor, Any]:
     """Logits and labels drawn from them; said with another sharpness, and N2 `lift` too high."""
     rng = np.random.default_rng(seed)
@@ -271,40 +266,37 @@ def drawn(n: int, sharpness: float, seed: int, lift: float = 0.0) -> tuple[torch
     return torch.from_numpy(said.astype(np.float32)), labels.clip(0, 4)
 
 
-@pytest.mark.usefixtures("recipes")
+def sources(*lifts: float) -> dict[str, calibration.Source]:
+    weights = {"synthetic": 0.5, "real": 0.3, "made_up": 0.2}
+    return {
+        name: calibration.Source(*drawn(6000, 0.5, seed, lift), weight)
+        for seed, ((name, weight), lift) in enumerate(zip(weights.items(), lifts, strict=True))
+    }
+
+
 @pytest.mark.parametrize("lift", [0.0, 1.5])
 def test_calibration_finds_the_temperature_and_a_bias_where_there_is_one(lift: float) -> None:
-    import encoder_calibration as recipe
-
-    names = enumerate(recipe.SOURCE_MASS)
-    sources = {name: recipe.Source(*drawn(6000, 0.5, seed, lift)) for seed, name in names}
-    shares = np.bincount(sources["synthetic"].labels) / 6000
-    found = recipe.calibrate(sources, shares.astype(np.float32))
+    held_out = sources(lift, lift, lift)
+    shares = np.bincount(held_out["synthetic"].labels) / 6000
+    found = calibration.calibrate(held_out, shares.astype(np.float32))
     assert found.temperature == pytest.approx(0.5, abs=0.05)
     assert found.bias[2] == pytest.approx(-0.8 * lift, abs=0.1)
     logits, labels = drawn(6000, 0.5, 9, lift)
-    probs = found.log_probs(logits).exp().numpy()
-    assert recipe.expected_calibration_error(probs, labels) < 0.03
+    figures = calibration.figures(found.log_probs(logits).exp().numpy(), labels)
+    assert float(figures["ece"]) < 0.03
 
 
-@pytest.mark.usefixtures("recipes")
 def test_a_bias_that_only_some_sources_want_is_not_taken_in_full() -> None:
-    import encoder_calibration as recipe
-
-    names = enumerate(recipe.SOURCE_MASS)
-    sources = {n: recipe.Source(*drawn(6000, 0.5, s, 2.0 * (s == 0))) for s, n in names}
+    held_out = sources(2.0, 0.0, 0.0)
     shares = np.full(5, 0.2, dtype=np.float32)
-    whole = recipe.fit(sources, shares, None).bias[2]
-    assert 0.9 * whole < recipe.calibrate(sources, shares).bias[2] <= 0
+    whole = calibration.fit(held_out, shares, None).bias[2]
+    assert 0.9 * whole < calibration.calibrate(held_out, shares).bias[2] <= 0
 
 
-@pytest.mark.usefixtures("recipes")
 def test_the_served_probabilities_are_the_calibrated_ones(tmp_path: Path) -> None:
-    import encoder_calibration as recipe
-
     epoch = night(1)[0]
     plain = torch.from_numpy(np.log(Encoder.load(make(tmp_path), CPU).step(epoch).probs))[None]
-    asked = recipe.Calibration(0.7, (0.3, 0.2, -0.5, 0.0, 0.0))
+    asked = calibration.Calibration(0.7, (0.3, 0.2, -0.5, 0.0, 0.0))
     model = make(tmp_path, temperature=asked.temperature, logit_bias=list(asked.bias))
     served = Encoder.load(model, CPU).step(epoch).probs
     np.testing.assert_allclose(served, asked.log_probs(plain)[0].exp(), atol=1e-6)

@@ -165,20 +165,37 @@ class Record:
 
     def _write(self) -> None:
         while self._waiting:
+            item = self._waiting[0]
             try:
-                self._put(self._waiting[0])
+                if self._night is None:
+                    item = next(each for each in self._waiting if isinstance(each, _Closed))
+                    self._night = self._begun(item)
+                elif isinstance(item, Event):
+                    self._night.event(item)
+                elif isinstance(item, ClockOffset):
+                    self._night.clock(item)
+                else:
+                    self._night.append(item.estimate, item.signal, item.state)
             except StoreError as error:
                 if not isinstance(error.__cause__, sqlite3.IntegrityError):
                     self._hold(error)
                     return
                 # no disk will ever take this one, and it must not keep the others waiting
                 self._warn(f"one entry cannot be recorded and is left out: {error.found}")
-            self._waiting.popleft()
+            self._waiting.remove(item)
         if self._trouble is not None:
             self._trouble = None
             self._store.wait_for_others(WAIT_S)
             self._say(f"on disk again, with the {self._n_held} epochs that were held")
             self._write()
+
+    def _begun(self, first: _Closed) -> Night:
+        """Begin the night with its first epoch: a crash leaves none without."""
+        with self._store.together():
+            estimate = first.estimate
+            night = self._begin(started_s=estimate.onset_s - EPOCH_S * estimate.epoch)
+            night.append(estimate, first.signal, first.state)
+        return night
 
     def _hold(self, error: StoreError) -> None:
         if self._trouble is None:
@@ -191,17 +208,6 @@ class Record:
         """Tell the person, and the record as soon as it can be written."""
         self._warn(text)
         self._waiting.append(Event("warning", self._now_s, text))
-
-    def _put(self, item: _Closed | Event | ClockOffset) -> None:
-        if self._night is None:
-            first = next(each for each in self._waiting if isinstance(each, _Closed)).estimate
-            self._night = self._begin(started_s=first.onset_s - EPOCH_S * first.epoch)
-        if isinstance(item, Event):
-            self._night.event(item)
-        elif isinstance(item, ClockOffset):
-            self._night.clock(item)
-        else:
-            self._night.append(item.estimate, item.signal, item.state)
 
 
 def model_hashes(settings: Settings) -> dict[str, str]:

@@ -102,7 +102,10 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Write all of what follows, or nothing of it."""
+    """Write all of what follows, or nothing of it; within another one, as a part of that."""
+    if db.in_transaction:
+        yield
+        return
     with db:
         db.execute("BEGIN IMMEDIATE")
         yield

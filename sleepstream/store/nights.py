@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,7 +20,7 @@ import sleepstream
 from sleepstream.errors import StoreError
 from sleepstream.messages import EPOCH_S, ClockOffset, Epoch, Event, StageEstimate
 from sleepstream.store import rows
-from sleepstream.store.database import explained, opened
+from sleepstream.store.database import explained, opened, transaction
 from sleepstream.store.lock import is_staged
 from sleepstream.store.night import Night
 from sleepstream.store.summary import LiveNight, NightState, NightSummary
@@ -191,6 +192,18 @@ class NightStore:
             if ended is not None:
                 self._db.execute("UPDATE night SET ended = NULL WHERE id = ?", (night_id,))
         return Night(self._db, self.path, night_id, bed)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Put all that is written in this context on disk at its end, or nothing of it.
+
+        Raises
+        ------
+        StoreError
+            The record cannot be written.
+        """
+        with explained(self.path), transaction(self._db):
+            yield
 
     def wait_for_others(self, seconds: float) -> None:
         """Set how long a write waits for another process that is writing."""

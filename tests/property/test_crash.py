@@ -101,7 +101,7 @@ def stage(
         record = Record(
             store,
             settings,
-            lambda text: pytest.fail(text),
+            pytest.fail,
             source="EEG",
             channel=montage.label,
             sfreq=SFREQ,
@@ -136,6 +136,7 @@ class Crashes:
     sender: Sender
     stager: Stager
     first: int = 0
+    origin: int = 0
     holes: list[tuple[int, int]] = field(default_factory=list)
 
     def keep(self) -> np.ndarray:
@@ -174,7 +175,7 @@ class Crashes:
                 finally:
                     os._exit(code)
             os.close(writer)
-            with open(reader, "rb", buffering=0) as chunks:
+            with os.fdopen(reader, "rb", buffering=0) as chunks:
                 if until(chunks.fileno()):
                     os.kill(child, signal.SIGKILL)
                 status = os.waitpid(child, 0)[1]
@@ -186,15 +187,16 @@ class Crashes:
         """Nobody listens for so many samples, and what the dead process had is lost with it."""
         with NightStore(self.path) as store:
             night = store.last_live("bed1")
-        assert night is not None
         self.first = min(self.sender.n, self.first + n_samples)
-        self.holes.append((night.n_epochs * EPOCH_N_SAMPLES, self.first))
+        if night is None:
+            self.origin, self.holes = self.first, [(0, self.first)]
+        else:
+            self.holes.append((self.origin + night.n_epochs * EPOCH_N_SAMPLES, self.first))
 
 
 def said(path: Path) -> list[StageEstimate]:
     with NightStore(path) as store:
         (night,) = store.nights()
-        assert night.ended == "the stream ended"
         return list(store.estimates(night.id))
 
 
@@ -218,9 +220,8 @@ def test_kill_9_at_random_moments_costs_what_was_missed_and_nothing_else(
 ) -> None:
     rng = np.random.default_rng(20261122)
     night = Crashes(tmp_path / "n.sqlite", Sender(EPOCHS_PER_KILL * N_KILLS), stager)
-    for kill in range(N_KILLS):
-        # the first epoch is on record when the chunk behind it is asked for
-        n_chunks = int(rng.integers(CHUNKS_PER_EPOCH + 1 if kill == 0 else 0, 60))
+    for _ in range(N_KILLS):
+        n_chunks = int(rng.integers(0, 60))
         moment_s = rng.uniform(0, 0.02)
 
         def until(chunks: int, n: int = n_chunks, moment_s: float = moment_s) -> bool:
@@ -236,3 +237,41 @@ def test_kill_9_at_random_moments_costs_what_was_missed_and_nothing_else(
     night.live()
     stage(tmp_path / "whole.sqlite", night.sender, stager, night.keep())
     assert_same_record(night.path, tmp_path / "whole.sqlite")
+
+
+class Trap:
+    """Kills the process just before the n-th statement of its record."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __call__(self, store: NightStore) -> None:
+        store._db.set_trace_callback(self.count)
+
+    def count(self, _statement: str) -> None:
+        self.n -= 1
+        if self.n == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("n_before", [0, 9])
+def test_a_crash_before_any_statement_of_the_record_costs_no_epoch(
+    n_before: int, tmp_path: Path, stager: Stager
+) -> None:
+    """With `n_before`, of a night that goes on after a crash at that statement."""
+    sender, n, at_the_end = Sender(4), 0, False
+    whole: dict[str, Path] = {}  # by what was missed, which is often the same
+    while not at_the_end:
+        n += 3 if n_before else 1
+        night = Crashes(tmp_path / f"{n}.sqlite", sender, stager)
+        if n_before:
+            assert not night.live(before=Trap(n_before))
+            night.go_away(700)
+        if not (at_the_end := night.live(before=Trap(n))):
+            night.go_away(700)
+            night.live()
+        if (missed := str(night.holes)) not in whole:
+            whole[missed] = tmp_path / f"{n}-whole.sqlite"
+            stage(whole[missed], sender, stager, night.keep())
+        assert_same_record(night.path, whole[missed])
+    assert n > 10

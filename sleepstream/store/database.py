@@ -7,6 +7,7 @@ a `StoreError` here.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,12 @@ from sleepstream.errors import StoreError
 from sleepstream.store.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 _WAL_ATTEMPTS = 5
+
+_OURS_ALONE, _OUR_FOLDER = 0o600, 0o700
+"""What is made here is about somebody's health: nobody but its owner may read it."""
+
+IN_MEMORY = Path(":memory:")
+"""Path of a database that lives as long as its connection and leaves nothing behind."""
 
 _PRIMARY = 0xFF
 """SQLite's extended result codes carry the primary one in their lowest byte."""
@@ -69,7 +76,7 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
     Parameters
     ----------
     path : Path
-        The file. Missing parent folders are made.
+        The file, or ``:memory:``. What is not there is made, for its owner alone: folders too.
     wait_s : float
         How long a write waits for another process that is writing, in seconds.
 
@@ -83,14 +90,8 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
     StoreError
         The file cannot be made or opened, is no store, or was written by a newer sleepstream.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"a folder for the record of the nights at {path.parent}",
-            f"{type(error).__name__}: {error.strerror}",
-            "name another place with --store, or make this one writable",
-        ) from error
+    if path != IN_MEMORY:
+        _make(path)
     with explained(path, "a store of nights"):
         db = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
         with contextlib.ExitStack() as unless_ready:
@@ -98,6 +99,28 @@ def opened(path: Path, wait_s: float) -> sqlite3.Connection:
             _prepare(db, path)
             unless_ready.pop_all()
     return db
+
+
+def _make(path: Path) -> None:
+    """Make the file, empty, and its folder; SQLite gives its other files the rights of this one."""
+    try:
+        _make_folder(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"a folder for the record of the nights at {path.parent}",
+            f"{type(error).__name__}: {error.strerror}",
+            "name another place with --store, or make this one writable",
+        ) from error
+    # SQLite says better what is wrong with a place. A file that is there is left alone: to close
+    # it here would give back the locks that another connection of this process has on it.
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _OURS_ALONE))
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=_OUR_FOLDER, exist_ok=True)
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ def _path(store: Path, bed: str) -> Path:
 def _taken(path: Path) -> int | None:
     """Take the lock and return its open file; None if another process has it."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise StoreError(
             f"a lock for the bed in {path}",

@@ -20,15 +20,12 @@ import sleepstream
 from sleepstream.errors import StoreError
 from sleepstream.messages import EPOCH_S, ClockOffset, Epoch, Event, StageEstimate
 from sleepstream.store import rows
-from sleepstream.store.database import explained, opened, transaction
+from sleepstream.store.database import IN_MEMORY, explained, opened, transaction
 from sleepstream.store.lock import is_staged
 from sleepstream.store.night import Night
 from sleepstream.store.summary import LiveNight, NightState, NightSummary
 
 __all__ = ["IN_MEMORY", "LAST", "LiveNight", "Night", "NightStore", "NightSummary"]
-
-IN_MEMORY = Path(":memory:")
-"""Path of a store that lives as long as its object and leaves nothing behind."""
 
 LAST = "last"
 """How the most recent night is asked for."""

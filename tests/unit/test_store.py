@@ -1,6 +1,7 @@
 import itertools
 import json
 import multiprocessing
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -73,6 +74,28 @@ def test_parent_folders_are_made(tmp_path: Path) -> None:
     with NightStore(path) as store:
         assert store.nights() == []
     assert path.is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are other things there")
+def test_what_is_made_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "deep" / "nights.sqlite"
+    with NightStore(path) as store, bed_lock(path, "left"):
+        begin(store).append(an_estimate())
+        made = {file: file.stat().st_mode & 0o777 for file in (tmp_path / "new").rglob("*")}
+    assert made.pop(tmp_path / "new" / "deep") == 0o700
+    assert len(made) == 4  # the database, its log, the log's index, and the lock
+    assert set(made.values()) == {0o600}
+    assert tmp_path.joinpath("new").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are other things there")
+def test_a_file_that_is_there_keeps_its_rights(tmp_path: Path) -> None:
+    path = tmp_path / "nights.sqlite"
+    path.touch(0o640)
+    path.chmod(0o640)
+    with NightStore(path) as store:
+        begin(store)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_an_estimate_is_on_disk_when_append_returns(store: NightStore) -> None:

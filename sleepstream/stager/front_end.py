@@ -7,6 +7,7 @@ serves and trains. The estimate is the only state here.
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -130,6 +131,7 @@ def log_amplitude(data: Float32Array) -> float | None:
     return float(np.log(amplitude)) if amplitude > MIN_AMPLITUDE_UV else None
 
 
+@functools.cache
 def _reference_filter() -> Float64Array:
     sos: Float64Array = signal.butter(2, REFERENCE_BAND_HZ, "bandpass", fs=SFREQ, output="sos")
     return sos

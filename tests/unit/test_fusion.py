@@ -74,7 +74,7 @@ def described(folder: Path, text: str) -> weights.ModelFiles:
 
 
 def test_its_fingerprint_is_that_of_the_language_model_too(tmp_path):
-    ours = described(tmp_path / "a", "base = 'gpt'\n[options]\nweight = 0.2\n")
+    ours = described(tmp_path / "a", "base = 'gpt-language'\n[options]\nweight = 0.2\n")
     with_hmm = described(tmp_path / "b", "base = 'hmm'\n[options]\nweight = 0.2\n")
     heavier = described(tmp_path / "c", "base = 'gpt'\n[options]\nweight = 0.3\n")
     assert ours.fingerprint == weights.find("gpt-fusion").fingerprint

@@ -103,11 +103,14 @@ def _databases(nights: Sequence[Night]) -> str:
 
 def _phases(recipe: Recipe) -> str:
     rows = [
-        "| phase | steps | nights a step | learning rate | as scored | simulated | out-of-fold |",
-        "|---|---|---|---|---|---|---|",
+        "| phase | steps | nights a step | learning rate | scored | simulated | paired | own |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, phase in recipe.phases.items():
-        shares = f"{phase.language:g} | {phase.simulated:g} | {phase.encoded:g}"
+        if not phase.steps:
+            continue
+        kinds = (phase.language, phase.simulated, phase.paired, phase.encoded)
+        shares = " | ".join(f"{kind:g}" for kind in kinds)
         rows.append(
             f"| {name} | {phase.steps} | {phase.batch} | {phase.learning_rate:g} | {shares} |"
         )

@@ -384,7 +384,7 @@ def _ambiguous(same: list[StreamDescription]) -> str:
 def in_words(seconds: float) -> str:
     """Return a length of time as people say it: ``42 s``, ``10 min``, ``3 min 20 s``."""
     if seconds < 60:
-        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min" + (f" {rest} s" if rest else "")

@@ -23,6 +23,10 @@ from sleepstream.cli_training import train
 from sleepstream.errors import SleepstreamError
 
 INTERRUPTED = 130
+STORE = settings_flags(
+    "night",
+    leave_out=("night.bed", "night.keep_signal", "night.resume", "night.resume_within"),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -63,6 +67,8 @@ def run(context: click.Context, config_file: Path | None) -> None:
         "stream.duration",
         "staging.provisional",
         "staging.budget_ms",
+        "night.resume",
+        "night.resume_within",
     ),
 )
 @click.pass_context
@@ -126,7 +132,7 @@ def streams(context: click.Context, wait: float, as_json: bool) -> None:
 @cli.command()
 @click.argument("night", required=False)
 @JSON
-@settings_flags("night", leave_out=("night.bed",))
+@STORE
 @click.pass_context
 def nights(
     context: click.Context, night: str | None, as_json: bool, config_file: Path | None
@@ -136,6 +142,37 @@ def nights(
     from sleepstream.commands import lists  # noqa: PLC0415
 
     context.exit(lists.nights(settings.store_path(), night, as_json=as_json))
+
+
+@cli.command()
+@click.argument("night")
+@JSON
+@settings_flags("models", "night", leave_out=("night.bed", "night.resume", "night.resume_within"))
+@click.pass_context
+def rescore(context: click.Context, night: str, as_json: bool, config_file: Path | None) -> None:
+    """Stage a night on record once more, with other models: NIGHT is its id, or `last`."""
+    settings = in_force(context, config_file).settings
+    from sleepstream.commands.nights import rescore as do  # noqa: PLC0415
+
+    context.exit(do(settings, night, as_json=as_json))
+
+
+@cli.command()
+@click.argument("night")
+@click.option(
+    "--signal",
+    type=PATH,
+    required=True,
+    help="Write the signal as it was staged: .edf with its stages, or .npz, exact to the bit.",
+)
+@STORE
+@click.pass_context
+def export(context: click.Context, night: str, signal: Path, config_file: Path | None) -> None:
+    """Write a night on record to a file: NIGHT is its id, or `last`."""
+    settings = in_force(context, config_file).settings
+    from sleepstream.commands.nights import export as do  # noqa: PLC0415
+
+    context.exit(do(settings.store_path(), night, signal))
 
 
 @cli.group()

@@ -80,7 +80,7 @@ class Record:
         self._bed = settings.night.bed
         self._keep_signal = settings.night.keep_signal
         self._night: Night | None = None
-        self._kept: tuple[Epoch, EpocherState] | None = None
+        self._kept: tuple[Epoch, EpocherState | None] | None = None
         self._waiting: deque[_Closed | Event | ClockOffset] = deque()
         self._trouble: StoreError | None = None
         self._n_held = 0
@@ -115,8 +115,8 @@ class Record:
         self._night = self._store.go_on(night_id, self._bed)
         self._write()
 
-    def keep(self, epoch: Epoch, state: EpocherState) -> None:
-        """Take the epoch whose estimate will be shown next, and the state behind it."""
+    def keep(self, epoch: Epoch, state: EpocherState | None = None) -> None:
+        """Take the epoch whose estimate will be shown next, and the state behind it, if any."""
         self._kept = epoch, state
 
     def show(self, estimate: StageEstimate) -> None:
@@ -128,7 +128,7 @@ class Record:
         if self._kept is not None and self._kept[0].index == estimate.epoch:
             epoch, behind = self._kept
             signal = epoch.data if self._keep_signal else None
-            state = msgspec.json.encode(behind).decode()
+            state = msgspec.json.encode(behind).decode() if behind else None
         self._waiting.append(_Closed(estimate, signal, state))
         self._write()
 

@@ -113,7 +113,7 @@ def _stage(
 
         stage_recording(
             recording.chunks(choices.picks, choices.scales),
-            Bed(epocher(settings, recording.sfreq, choices), stager),
+            Bed(epocher(settings, recording.sfreq, choices), stager, keep=record.keep),
             [record, collected],
             tell,
             lambda seconds: progress.update(task, completed=seconds),

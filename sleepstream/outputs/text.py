@@ -213,8 +213,8 @@ def nights_table(nights: Iterable[NightSummary]) -> Table:
     for heading in ("hours", "TST min"):
         table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     # one line for a night, so that a list of many can be read; --json has everything in full
-    for heading, share in (("source", 3), ("ended", 2)):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=share)
+    for heading, share, least in (("source", 3, 6), ("ended", 2, len("interrupted"))):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", ratio=share, min_width=least)
     for night in nights:
         source = f"{night.source} (synthetic)" if night.synthetic else night.source
         table.add_row(

@@ -40,7 +40,7 @@ ORDER BY number DESC, epoch DESC LIMIT 1
 """
 
 _SUMMARY = """
-SELECT night.id, bed, source, channel, started_utc, synthetic, ended,
+SELECT night.id, bed, source, channel, started_utc, sfreq, synthetic, ended, stream IS NOT NULL,
        COUNT(epoch.epoch), COALESCE(MAX(epoch.epoch) + 1, 0), COUNT(NULLIF(epoch.stage, 'W'))
 FROM night LEFT JOIN epoch ON epoch.night = night.id
 """
@@ -219,8 +219,9 @@ class NightStore:
             found = self._db.execute(
                 _SUMMARY + "GROUP BY night.number ORDER BY night.number"
             ).fetchall()
-        newest = {row[1]: row[0] for row in found}  # a bed's last night is the one that may run
-        return [self._summary(*row, newest=row[0] == newest[row[1]]) for row in found]
+        # of a bed's nights, the last one of a live stream may run
+        newest = {row[1]: row[0] for row in found if row[8]}
+        return [self._summary(*row, newest=row[0] == newest.get(row[1])) for row in found]
 
     def find(self, which: str) -> NightSummary:
         """Return the one night that is meant.
@@ -348,7 +349,8 @@ class NightStore:
                 yield made_of(row)
 
     def _summary(self, *row: Any, newest: bool) -> NightSummary:
-        night_id, bed, source, channel, started_utc, synthetic, ended, n_epochs, span, asleep = row
+        night_id, bed, source, channel, started_utc, sfreq, synthetic, ended, _, *counts = row
+        n_epochs, span, asleep = counts
         state: NightState = "ended"
         if ended is None:
             state = "running" if newest and is_staged(self.path, bed) else "interrupted"
@@ -358,6 +360,7 @@ class NightStore:
             source=source,
             channel=channel,
             started_utc=started_utc,
+            sfreq=sfreq,
             synthetic=bool(synthetic),
             n_epochs=n_epochs,
             hours=span * EPOCH_S / 3600,

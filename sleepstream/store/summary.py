@@ -22,6 +22,8 @@ class NightSummary:
         The stream or file, and the derivation that was staged.
     started_utc : str
         When it began, ISO 8601.
+    sfreq : float
+        Rate of the source, in hertz.
     synthetic : bool
         Whether the signal was made up.
     n_epochs : int
@@ -41,6 +43,7 @@ class NightSummary:
     source: str
     channel: str
     started_utc: str
+    sfreq: float
     synthetic: bool
     n_epochs: int
     hours: float

@@ -483,10 +483,13 @@ def test_a_night_that_is_taken_up_again_has_not_ended(store: NightStore) -> None
 
 
 def test_a_night_runs_while_its_bed_is_staged_and_is_interrupted_after(store: NightStore) -> None:
-    begin(store, bed="1")
-    begin(store, bed="1")
+    begin_live(store)
+    begin_live(store)
+    begin(store).end("end of the recording")
     with bed_lock(store.path, "1"):
-        assert [night.state for night in store.nights()] == ["interrupted", "running"]
-    assert [night.state for night in store.nights()] == ["interrupted", "interrupted"]
-    store.go_on(store.find("last").id, "1").end("done")
-    assert store.find("last").state == "ended"
+        assert [night.state for night in store.nights()] == [
+            "interrupted",
+            "running",
+            "ended",
+        ]
+    assert [night.state for night in store.nights()] == ["interrupted", "interrupted", "ended"]

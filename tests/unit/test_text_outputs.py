@@ -60,6 +60,7 @@ def a_summary(**changes: Any) -> NightSummary:
         source="EEG",
         channel="Fpz-Cz",
         started_utc="2026-11-22T22:00:00Z",
+        sfreq=256.0,
         synthetic=False,
         n_epochs=960,
         hours=8.0,

@@ -40,14 +40,14 @@ MAX_DEAD = 0.5
 
 MOVEMENT = 40.0
 """A swing this many times as large as the recording's own amplitude at 4-16 Hz is no EEG. It is
-where the networks' front end cuts off. Of 24 nights of the UCD database 0 to 14 % of the seconds of
-wake are beyond it, and 0 to 1.6 % of N3, where slow waves are largest."""
+where the networks' front end cuts off. In 24 nights of the UCD database at most 4 % of the seconds
+of wake are beyond it, and 0.2 % of N3, where slow waves are largest."""
 
 MUSCLE = 3.0
 """A second with this many times the recording's usual amplitude at 20-45 Hz is a burst of muscle.
 Brunner et al. [1]_ take 2 (4 in power), at 26-32 Hz against three minutes around; that finds every
-twitch, while we want what drowns the EEG. In the same 24 nights it is 1 to 18 % of the seconds of
-wake and 0 to 2 % of N3.
+twitch, while we want what drowns the EEG. In the same 24 nights it is 1 to 15 % of the seconds of
+wake and at most 1 % of N3.
 
 .. [1] Brunner DP et al. Muscle artifacts in the sleep EEG: automated detection and effect on
    all-night EEG power spectra. J Sleep Res 1996;5:155-164.
@@ -134,8 +134,8 @@ class Stretch:
 
     Attributes
     ----------
-    raw, conditioned : ndarray of float32, shape (3000,)
-        Microvolts before and after the high-pass; the latter is 0 where samples are missing.
+    conditioned : ndarray of float32, shape (3000,)
+        Microvolts behind all filters; 0 where samples are missing.
     real : ndarray of bool, shape (3000,)
         Which samples are not missing.
     came : ndarray of bool, shape (3000,)
@@ -144,7 +144,6 @@ class Stretch:
         The derivation in microvolts at the sender's rate, second by second.
     """
 
-    raw: Float32Array
     conditioned: Float32Array
     real: npt.NDArray[np.bool_]
     came: npt.NDArray[np.bool_]
@@ -205,7 +204,7 @@ class Judge:
         """
         valid = float(stretch.real.mean())
         whole: Seconds = np.all(_by_second(stretch.real), axis=1)
-        flat, stuck = _dead_seconds(stretch.raw, whole)
+        flat, stuck = _dead_seconds(stretch.sent, whole)
         alive = whole & ~flat & ~stuck
         eeg = valid >= self._min_valid and (flat | stuck).mean() <= MAX_DEAD
         amplitude = robust_amplitude(stretch.conditioned[stretch.real]) if eeg else None
@@ -230,7 +229,8 @@ class Judge:
             drowned=alive & (hum > self._drowns),
         )
         seconds = _seconds(stretch, found, mains_known=self._mains.can_tell)
-        words = _Words(amplitude or 0.0, self._unit, usual.in_range, hz, bool(found.drowned.any()))
+        drowned = bool(2 * found.drowned.sum() > found.mains.sum())
+        words = _Words(amplitude or 0.0, self._unit, usual.in_range, hz, drowned)
         score = max(0.0, valid - float(found.spoiled.mean()))
         return Verdict(Quality(score, words.reasons(seconds), seconds), scorable, after)
 
@@ -326,13 +326,15 @@ def _by_second(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return samples.reshape(-1, _SECOND)
 
 
-def _dead_seconds(raw: Float32Array, whole: Seconds) -> tuple[Seconds, Seconds]:
-    """Return which seconds, of those that are all there, are flat and which are saturated."""
-    raw_s = _by_second(raw)
-    flat = whole & (np.ptp(raw_s, axis=1) < FLAT_UV)
+def _dead_seconds(sent: Float32Array, whole: Seconds) -> tuple[Seconds, Seconds]:
+    """Return which seconds, of those that are all there, are flat and which are saturated.
+
+    It is told by what was sent: behind a filter no sample is quite like the one before.
+    """
+    flat = whole & (np.ptp(sent, axis=1) < FLAT_UV)
     on_extreme = np.maximum(
-        (raw_s == raw_s.max(axis=1, keepdims=True)).mean(axis=1),
-        (raw_s == raw_s.min(axis=1, keepdims=True)).mean(axis=1),
+        (sent == sent.max(axis=1, keepdims=True)).mean(axis=1),
+        (sent == sent.min(axis=1, keepdims=True)).mean(axis=1),
     )
     return flat, whole & ~flat & (on_extreme > STUCK_FRACTION)
 

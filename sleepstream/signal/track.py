@@ -19,7 +19,7 @@ from sleepstream.signal.ring import Ring
 from sleepstream.signal.timeline import fill_missing
 
 RING_N_SAMPLES = 2 * EPOCH_N_SAMPLES
-_RAW, _CONDITIONED, _CAME = 0, 1, 2
+_CONDITIONED, _CAME = 0, 1
 _SECOND = int(SFREQ)
 
 
@@ -67,7 +67,7 @@ class Track:
         self.usual = Usual()
         self._resampler = Resampler(sfreq)
         self._high_pass = HighPass()
-        self._ring = Ring(3, RING_N_SAMPLES)
+        self._ring = Ring(2, RING_N_SAMPLES)
         # what was sent, for a little longer than an epoch: its last second may have begun before
         self._sent = Ring(1, self.newest_input(EPOCH_N_SAMPLES + _SECOND) + 1)
         self._n_second = self.newest_input(_SECOND - 1) + 1
@@ -131,7 +131,7 @@ class Track:
         rows, real = self._ring.read(start, end)
         conditioned = np.where(real, rows[_CONDITIONED], np.float32(0.0))
         came = rows[_CAME] > 0
-        stretch = Stretch(rows[_RAW], conditioned, real, came, self._seconds_sent(start))
+        stretch = Stretch(conditioned, real, came, self._seconds_sent(start))
         return Cut(
             data=conditioned,
             valid=float(real.mean()),
@@ -152,7 +152,7 @@ class Track:
         self._sent.write(start_in, filled[np.newaxis], real_in)
         start, raw = self._resampler.push(filled)
         real = real_in[self._resampler.inputs_of(start, raw.size) - start_in]
-        rows = np.stack((raw, self._high_pass.push(raw), np.ones_like(raw)))
+        rows = np.stack((self._high_pass.push(raw), np.ones_like(raw)))
         self._ring.write(start, rows, real)
 
     def _seconds_sent(self, start: int) -> Float32Array:

@@ -10,7 +10,7 @@ SHIPPED := models/sleepstream_models
 WITH = --data $(DATA) --work .work/train
 HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
 
-.PHONY: help demo test lint check bench models loc clean
+.PHONY: help demo test lint check bench models evaluate loc clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -36,6 +36,10 @@ models: $(VENV)/.dev  ## make the shipped models anew from DATA; hours, and it g
 	@$(HAVE_DATA); $(TRAIN) decoder --recipe language --out $(SHIPPED)/gpt-language $(WITH)
 	@$(HAVE_DATA); $(TRAIN) decoder --recipe shipped --out $(SHIPPED)/gpt $(WITH)
 	@$(HAVE_DATA); $(TRAIN) disorder --recipe apnoea --out $(SHIPPED)/apnoea $(WITH)
+
+evaluate: $(VENV)/.dev  ## every figure in docs/models.md and the decoder's card anew from DATA
+	@$(HAVE_DATA); OMP_NUM_THREADS=1 $(BIN)/sleepstream evaluate all --data $(DATA) --figures docs/figures \
+		--write docs/models.md --write $(SHIPPED)/gpt/CARD.md
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

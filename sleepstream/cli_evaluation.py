@@ -69,7 +69,7 @@ def evaluate() -> None:
 @NIGHTS
 @click.option("--decoder", default="gpt", show_default=True, help="Who is judged: name or folder.")
 @click.option(
-    "--beside", multiple=True, help="Another decoder to stand beside it; with --features."
+    "--beside", multiple=True, help="Another decoder in the same tables; may be given again."
 )
 @TRAIN
 @EVERYONE

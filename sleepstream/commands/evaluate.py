@@ -24,9 +24,6 @@ from sleepstream.stager import device, weights
 if TYPE_CHECKING:
     from sleepstream_training.evaluation.tables import Table
 
-BESIDE = ("hmm", "gpt-fusion")
-"""Decoders that stand beside the one that is judged, where nobody names others."""
-
 
 def decoder(
     nights: Sequence[Path],
@@ -47,7 +44,7 @@ def decoder(
     name : str
         The decoder.
     beside : sequence of str
-        Other decoders, for the features.
+        Other decoders in the same tables; by default some that ship.
     training : sequence of Path
         Hypnograms to fit baselines on.
     everyone : bool
@@ -73,17 +70,23 @@ def decoder(
     from sleepstream_training.evaluation import judged  # noqa: PLC0415 - imports torch
     from sleepstream_training.nights import read_nights  # noqa: PLC0415
 
-    say, model, tables = console().print, weights.find(name, "decoder"), []
+    say, model = console().print, weights.find(name, "decoder")
+    tables: list[Table] = []
+
+    def models(others: Sequence[str]) -> list[weights.ModelFiles]:
+        chosen = [other for other in beside or others if other != name]
+        return [*(weights.find(other, "decoder") for other in chosen), model]
+
     if nights:
-        parts = judged.unseen(model, read_nights(nights), everyone=everyone, say=say)
+        every = models(judged.beside_on_hypnograms(name))
+        parts = judged.unseen(every, read_nights(nights), everyone=everyone, say=say)
+        fitting = read_nights(training)
         with _counting("judging", len(parts.unseen)) as tick:
-            tables += judged.on_hypnograms(
-                model, parts, read_nights(training), say=say, on_night=tick
-            )
+            tables += judged.on_hypnograms(every, parts, fitting, say=say, on_night=tick)
     if features:
-        others = [weights.find(other, "decoder") for other in beside or BESIDE if other != name]
+        every = models(judged.BESIDE_BEHIND)
         with _counting("judging behind an encoder", None) as tick:
-            tables += judged.behind_features([*others, model], features, say=say, on_night=tick)
+            tables += judged.behind_features(every, features, say=say, on_night=tick)
     return _show({"decoder": _identity(model)}, tables, as_json=as_json)
 
 
@@ -202,7 +205,7 @@ def disorder(paths: Sequence[Path], name: str, *, everyone: bool, as_json: bool)
     from sleepstream.stager.disorder import DisorderScorer  # noqa: PLC0415 - imports torch
 
     model = weights.find(name, "disorder")
-    parts = judged.unseen(model, read_nights(paths), everyone=everyone, say=console().print)
+    parts = judged.unseen([model], read_nights(paths), everyone=everyone, say=console().print)
     contrasts = judge.contrasts(parts.unseen)
     if not contrasts:
         raise RecordingError(

@@ -27,6 +27,9 @@ from sleepstream_training.spectra import numbers_of
 
 SEED = 2026
 N_FOLDS = 5
+N_COLUMNS = 34
+"""Spectral features of one epoch in a file of them."""
+
 N_HELD_OUT_SLEEP_EDF = 20
 HELD_OUT_SHARE = 0.2
 
@@ -108,7 +111,7 @@ def read_features(path: Path) -> Features:
     Parameters
     ----------
     path : Path
-        ``.npz`` with ``x`` (n, n_features), ``y``, ``record`` and ``subject``.
+        ``.npz`` with ``x`` (n, 34), ``y``, ``record`` and ``subject``.
 
     Raises
     ------
@@ -118,6 +121,8 @@ def read_features(path: Path) -> Features:
     try:
         with np.load(path, allow_pickle=False) as file:
             x, y, record, subject = (file[key] for key in ("x", "y", "record", "subject"))
+        if x.shape != (len(y), N_COLUMNS) or not len(y) == len(record) == len(subject):
+            raise ValueError(f"x of shape {x.shape}, y of shape {y.shape}")
     except (OSError, KeyError, ValueError, BadZipFile, AttributeError) as error:
         raise RecordingError(
             f"spectral features (x, y, record, subject) in {path}",

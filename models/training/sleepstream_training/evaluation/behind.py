@@ -12,19 +12,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from sleepstream_training.decoder.batches import Tokens, distort
+from sleepstream_training.decoder.batches import Donors, Tokens, distort, filled
 from sleepstream_training.evaluation import forecasting, forecasts, metrics, staging
 from sleepstream_training.evaluation.forecasts import ForecastCounts
 from sleepstream_training.evaluation.intervals import SEED
 from sleepstream_training.evaluation.methods import Method, soft
 from sleepstream_training.evaluation.metrics import StageCounts
 from sleepstream_training.evaluation.tables import Table
-from sleepstream_training.nights import Night
+from sleepstream_training.nights import Night, period
 
 ABOUT = "behind a features-only encoder"
 SPOILED = "behind spoiled encoders"
 N_SPOILED = 3
 """Spoiled encoders for each night."""
+
+LONG_WAKE, MAX_EPOCHS = 240, 2880
+"""Epochs before the sleep period that make a long wake; longer recordings are left out."""
 
 
 def tables(
@@ -54,10 +57,10 @@ def tables(
         tokens = soft(night)
         worse = [_spoiled(tokens, rng) for _ in range(N_SPOILED)]
         for name, method in methods.items():
-            said = method(tokens)
+            said, *of_worse = method([tokens, *worse])
             stages[name].append(metrics.count(tokens.stages, said.now))
             coming[name].append(forecasts.count(tokens.stages, said))
-            spoiled[name] += [metrics.count(t.stages, method(t).now) for t in worse]
+            spoiled[name] += [metrics.count(tokens.stages, its.now) for its in of_worse]
         on_night()
     subjects = [night.subject for night in nights]
     thrice = [subject for subject in subjects for _ in range(N_SPOILED)]
@@ -66,6 +69,47 @@ def tables(
         staging.agreement("behind-spoiled", f"Staging {SPOILED}", staging.grouped(thrice, spoiled)),
         *forecasting.whole("behind", ABOUT, forecasting.grouped(subjects, coming), ours),
     ]
+
+
+def after_long_wake(
+    hypnograms: Sequence[Night], donors: Sequence[Night], methods: Mapping[str, Method]
+) -> list[Table]:
+    """Stage the sleep period of nights whose recording began hours before it, and just before it.
+
+    Parameters
+    ----------
+    hypnograms : sequence of Night
+        Whole recordings of subjects that no method has learned from.
+    donors : sequence of Night
+        Nights with an encoder's probabilities, with which the hypnograms are filled.
+    methods : mapping of str to Method
+        As for `tables`.
+
+    Returns
+    -------
+    list of Table
+        Empty where no recording begins so early.
+    """
+    rng, walker = np.random.default_rng(SEED), Donors(list(donors))
+    counts: dict[str, list[StageCounts]] = {}
+    subjects = []
+    for night in hypnograms:
+        part = period(night.stages)
+        if part.start < LONG_WAKE or len(night.stages) > MAX_EPOCHS:
+            continue
+        probs = walker.walk(filled(night.stages), rng)
+        long = Tokens(probs, np.ones(len(probs), dtype=bool), night.stages, soft=True)
+        for name, method in methods.items():
+            whole, short = method([long, long.part(part)])
+            for start, said in (("hours", whole.now[part]), ("30 min", short.now)):
+                key = f"{name}, from {start} before"
+                counts.setdefault(key, []).append(metrics.count(night.stages[part], said))
+        subjects.append(night.subject)
+    if not subjects:
+        return []
+    groups = staging.grouped(subjects, counts)
+    note = f"{len(subjects)} nights, filled with other nights' probabilities."
+    return [staging.agreement("long-wake", "Staging after hours of wake", groups, note)]
 
 
 def _spoiled(tokens: Tokens, rng: np.random.Generator) -> Tokens:

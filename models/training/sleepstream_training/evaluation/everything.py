@@ -29,7 +29,6 @@ from sleepstream_training.evaluation.tables import Cell, Column, Table
 from sleepstream_training.nights import Night, read_nights
 
 ENCODER, DECODER, SCORE = "tinysleepnet", "gpt", "apnoea"
-BESIDE = ("hmm", "gpt-fusion")
 RECORDINGS = Path("raw_eeg")
 PUBLISHED = Path("third_party_weights") / "sleepgpt" / "gpt_shhs_60_48_3_6.pth.tar"
 AMPLIFIERS = (
@@ -77,38 +76,41 @@ def topics(data: Path, say: Say) -> Iterator[Topic]:
 
 
 def _hypnograms(data: Path, say: Say) -> Iterator[Topic]:
-    nights, model = read_nights([data / HYPNOGRAMS]), weights.find(DECODER, "decoder")
-    parts = judged.unseen(model, nights, everyone=False, say=say)
-    made = judged.on_hypnograms(model, parts, [], say=say, on_night=_quiet)
-    facts = {"nights": sha256(data / HYPNOGRAMS), "decoder": model.fingerprint}
+    nights = read_nights([data / HYPNOGRAMS])
+    names = judged.beside_on_hypnograms(DECODER)
+    models = [weights.find(name, "decoder") for name in (*names, DECODER)]
+    parts = judged.unseen(models, nights, everyone=False, say=say)
+    made = judged.on_hypnograms(models, parts, [], say=say, on_night=_quiet)
+    decoders = {model.name: model.fingerprint for model in models}
+    facts = {"nights": sha256(data / HYPNOGRAMS), "decoders": decoders}
     yield Topic("decoder-hypnograms", facts, made)
     score = weights.find(SCORE, "disorder")
     if judged.trained_on(score) is None:
         say(f"{score.name} does not say whom it has learned from: no figures of it")
         return
-    yield from _score(score, nights, facts, say)
+    yield from _score(score, nights, sha256(data / HYPNOGRAMS), say)
 
 
-def _score(
-    score: ModelFiles, nights: Sequence[Night], facts: dict[str, Any], say: Say
-) -> Iterator[Topic]:
+def _score(score: ModelFiles, nights: Sequence[Night], digest: str, say: Say) -> Iterator[Topic]:
     try:
-        parts = judged.unseen(score, nights, everyone=False, say=say)
+        parts = judged.unseen([score], nights, everyone=False, say=say)
     except RecordingError as error:
         say(str(error))
         return
     scorer = DisorderScorer.load(score)
     made = [t for c in disorder.contrasts(parts.unseen) for t in disorder.tables(c, scorer)]
-    yield Topic("disorder", facts | {"disorder": score.fingerprint}, made)
+    yield Topic("disorder", {"nights": digest, "disorder": score.fingerprint}, made)
 
 
 def _behind(data: Path, say: Say) -> Iterator[Topic]:
     with tempfile.TemporaryDirectory() as folder:
-        beside = [weights.find(name, "decoder") for name in BESIDE]
+        beside = [weights.find(name, "decoder") for name in judged.BESIDE_BEHIND]
         if (data / PUBLISHED).is_file():
             beside.append(import_checkpoint(data / PUBLISHED, "published SleepGPT", Path(folder)))
         models = [*beside, weights.find(DECODER, "decoder")]
-        made = judged.behind_features(models, data / FEATURES, say=say, on_night=_quiet)
+        lines = data / HYPNOGRAMS
+        nights = read_nights([lines]) if lines.is_file() else []
+        made = judged.behind_features(models, data / FEATURES, nights, say=say, on_night=_quiet)
     facts = {
         "features": sha256(data / FEATURES),
         "decoders": {model.name: model.fingerprint for model in models},

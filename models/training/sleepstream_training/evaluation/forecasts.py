@@ -27,7 +27,7 @@ HORIZONS = (1, 2, 4, 10, 20)
 EVENTS = ("change", "wake", "rem")
 """Another stage in the next epoch; wake, and REM, within five minutes."""
 
-N_RANKS = 1024
+N_RANKS = 512
 """Bins of log-odds in which forecasts of events are ranked; those in one bin count as tied."""
 
 MAX_LOG_ODDS = 12.0
@@ -65,7 +65,7 @@ class ForecastCounts:
         Sum of the negative log-likelihood (nats), and epochs, at each horizon.
     top : ndarray, shape (15, 3)
         Reliability of the next epoch's most probable stage (see `metrics.StageCounts`).
-    ranks : ndarray, shape (3, 2, 1024)
+    ranks : ndarray, shape (3, 2, 512)
         For each event, epochs at which it did not and did happen, in bins of its log-odds.
     each : ndarray, shape (3, 15, 3)
         Reliability of each event's probability.

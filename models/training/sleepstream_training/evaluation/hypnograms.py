@@ -16,6 +16,8 @@ from sleepstream_training.evaluation.tables import Cell, Column, Table
 from sleepstream_training.nights import Night
 
 ABOUT = "from scored hypnograms"
+SIDE_BY_SIDE = 8
+"""Nights that a network reads at the same time."""
 
 
 def tables(
@@ -37,12 +39,15 @@ def tables(
     on_night : callable, optional
         Called after each night.
     """
+    nights = sorted(nights, key=lambda night: len(hard(night).stages))  # little padding
     counts: dict[str, list[ForecastCounts]] = {name: [] for name in methods}
-    for night in nights:
-        tokens = hard(night)
+    for first in range(0, len(nights), SIDE_BY_SIDE):
+        tokens = [hard(night) for night in nights[first : first + SIDE_BY_SIDE]]
         for name, method in methods.items():
-            counts[name].append(forecasts.count(tokens.stages, method(tokens)))
-        on_night()
+            pairs = zip(tokens, method(tokens), strict=True)
+            counts[name] += [forecasts.count(its.stages, said) for its, said in pairs]
+        for _ in tokens:
+            on_night()
     everyone = forecasting.grouped(_subjects(nights), counts)
     out = [_by_dataset(nights, counts), *forecasting.whole("hypnograms", ABOUT, everyone, ours)]
     datasets = sorted({night.dataset for night in nights})

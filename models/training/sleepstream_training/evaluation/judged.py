@@ -12,16 +12,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sleepstream.errors import RecordingError
+from sleepstream.stager import weights
 from sleepstream.stager.weights import ModelFiles
 from sleepstream_training.evaluation import behind, hypnograms
-from sleepstream_training.evaluation.methods import Markov, Method, baselines, of_model
+from sleepstream_training.evaluation.methods import Markov, Method, baselines, each, of_model
 from sleepstream_training.evaluation.tables import Table
 from sleepstream_training.nights import Night, Split, split, subjects_by_dataset
 from sleepstream_training.runs import default_work
 
 ALONE = "encoder alone"
 
+LANGUAGE_MODEL = "gpt-language"
+"""The decoder's own beginnings: a better reader of scored hypnograms, and of nothing else."""
+
+BESIDE_BEHIND = ("hmm", "gpt-fusion")
+"""Who stands beside a decoder behind an encoder, where nobody names others."""
+
 Say = Callable[[str], None]
+
+
+def beside_on_hypnograms(name: str) -> list[str]:
+    """Return who stands beside a decoder on hypnograms, where nobody names others."""
+    shipped = {model.name for model in weights.available()}
+    return [LANGUAGE_MODEL] if LANGUAGE_MODEL in shipped - {name} else []
 
 
 def trained_on(model: ModelFiles) -> Mapping[str, Sequence[str]] | None:
@@ -30,13 +43,15 @@ def trained_on(model: ModelFiles) -> Mapping[str, Sequence[str]] | None:
     return trained_on(model.base) if found is None and model.base else found
 
 
-def unseen(model: ModelFiles, nights: Sequence[Night], *, everyone: bool, say: Say) -> Split:
-    """Part nights into those of subjects that a model has learned from, and the others.
+def unseen(
+    models: Sequence[ModelFiles], nights: Sequence[Night], *, everyone: bool, say: Say
+) -> Split:
+    """Part nights into those of subjects that any of these models has learned from, and the others.
 
     Parameters
     ----------
-    model : ModelFiles
-        Who is judged.
+    models : sequence of ModelFiles
+        Who is judged; the last one first of all.
     nights : sequence of Night
         All there are.
     everyone : bool
@@ -49,42 +64,46 @@ def unseen(model: ModelFiles, nights: Sequence[Night], *, everyone: bool, say: S
     RecordingError
         No night is left.
     """
-    learned = trained_on(model)
-    if learned is None:
-        say(f"{model.name} does not say whom it has learned from; it may know these nights")
-        return Split([], list(nights))
-    parts = split(nights, learned)
+    name = models[-1].name
+    for model in models:
+        if trained_on(model) is None:
+            say(f"{model.name} does not say whom it has learned from; it may know these nights")
+    known = {id(n) for m in models for n in split(nights, trained_on(m) or {}).known}
+    parts = Split(
+        [night for night in nights if id(night) in known],
+        [night for night in nights if id(night) not in known],
+    )
     if everyone:
-        say(f"{len(parts.known)} of {len(nights)} nights are of subjects that {model.name} knows")
+        say(f"{len(parts.known)} of {len(nights)} nights are of subjects that {name} knows")
         return Split(parts.known, list(nights))
     if not parts.unseen:
         raise RecordingError(
-            f"nights of subjects that {model.name} has not learned from",
+            f"nights of subjects that {name} has not learned from",
             f"none among {len(nights)}",
             "name other nights, or say --all and mind what the figures then mean",
         )
     n_subjects = sum(map(len, subjects_by_dataset(parts.unseen).values()))
     say(
-        f"{len(parts.unseen)} nights of {n_subjects} subjects that {model.name} has not learned "
+        f"{len(parts.unseen)} nights of {n_subjects} subjects that {name} has not learned "
         f"from; {len(parts.known)} others are left out"
     )
     return parts
 
 
 def on_hypnograms(
-    model: ModelFiles,
+    models: Sequence[ModelFiles],
     nights: Split,
     training: Sequence[Night],
     *,
     say: Say,
     on_night: Callable[[], None],
 ) -> list[Table]:
-    """Judge a decoder on scored hypnograms, beside baselines.
+    """Judge decoders on scored hypnograms, beside baselines.
 
     Parameters
     ----------
-    model : ModelFiles
-        The decoder.
+    models : sequence of ModelFiles
+        Decoders; the last one is judged, the others stand beside it.
     nights : Split
         From `unseen`.
     training : sequence of Night
@@ -98,13 +117,14 @@ def on_hypnograms(
         say(f"baselines are fitted on {len(fitting)} nights of other subjects")
     else:
         say("no training nights (--train): Markov as it ships, and no table of run lengths")
-    methods = {**baselines(fitting), model.name: of_model(model)}
-    return hypnograms.tables(nights.unseen, methods, model.name, on_night)
+    methods = baselines(fitting) | {model.name: of_model(model) for model in models}
+    return hypnograms.tables(nights.unseen, methods, models[-1].name, on_night)
 
 
 def behind_features(
     models: Sequence[ModelFiles],
     features: Path,
+    recordings: Sequence[Night] = (),
     *,
     say: Say,
     on_night: Callable[[], None],
@@ -117,6 +137,9 @@ def behind_features(
         Decoders; the last one is judged, the others stand beside it.
     features : Path
         ``.npz`` as `decoder.data.read_features` takes it.
+    recordings : sequence of Night, optional
+        Whole recordings, of which those of unknown subjects that begin with hours of wake are
+        judged too.
     say, on_night : callable
         Told what is done, and after each night.
 
@@ -142,6 +165,11 @@ def behind_features(
     nights = data.behind(read, learned, kept) if learned else data.encoded(read, (), kept)
     n_subjects = len({night.subject for night in nights})
     say(f"{len(nights)} nights of {n_subjects} subjects that no decoder has learned from")
-    methods: dict[str, Method] = {ALONE: Markov()}
+    methods: dict[str, Method] = {ALONE: each(Markov())}
     methods |= {model.name: of_model(model) for model in models}
-    return behind.tables(nights, methods, models[-1].name, on_night)
+    known = {id(n) for m in models for n in split(recordings, trained_on(m) or {}).known}
+    others = [night for night in recordings if id(night) not in known]
+    return [
+        *behind.tables(nights, methods, models[-1].name, on_night),
+        *behind.after_long_wake(others, nights, methods),
+    ]

@@ -1,7 +1,7 @@
-"""The models and the baselines, in one form: a night's tokens in, its predictions out.
+"""The models and the baselines, in one form: nights as tokens in, their predictions out.
 
 In come model folders and the training nights that baselines are fitted on; out go methods. A GPT is
-run over the whole night at once, which gives what the cached steps of serving give
+run over whole nights, several side by side, which gives what the cached steps of serving give
 (``tests/property/test_cache.py``); every other decoder is stepped as it is when serving.
 """
 
@@ -30,7 +30,12 @@ BOUTS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96])
 _SOON = (Stage.W, Stage.REM)
 
 Array = npt.NDArray[Any]
-Method = Callable[[Tokens], Predictions]
+Method = Callable[[Sequence[Tokens]], list[Predictions]]
+
+
+def each(one: Callable[[Tokens], Predictions]) -> Method:
+    """Return the method that takes its nights one by one."""
+    return lambda nights: [one(tokens) for tokens in nights]
 
 
 def hard(night: Night) -> Tokens:
@@ -63,19 +68,24 @@ def of_model(model: ModelFiles) -> Method:
     decoder = load_decoder(model, torch.device("cpu"))
     if model.arch == "gpt":
         network = load_gpt(model)
-        return lambda tokens: run_gpt(network, tokens)
+        return lambda nights: run_together(network, nights)
 
     def run(tokens: Tokens) -> Predictions:
         decoder.reset()
-        pairs = zip(tokens.probs.astype(np.float32), tokens.scorable, strict=True)
-        said = [decoder.step(probs if scorable else None) for probs, scorable in pairs]
+        spectra = _rows(tokens.spectrum, len(tokens.stages))
+        epochs = zip(tokens.probs.astype(np.float32), spectra, tokens.scorable, strict=True)
+        said = [decoder.step(p, x) if scorable else decoder.step(None) for p, x, scorable in epochs]
         return Predictions(
             np.stack([s.probs for s in said]),
             np.stack([s.forecast for s in said]),
             np.array([(s.p_wake_5min, s.p_rem_5min) for s in said]),
         )
 
-    return run
+    return each(run)
+
+
+def _rows(spectrum: Array | None, n_epochs: int) -> list[Array | None]:
+    return [None] * n_epochs if spectrum is None else list(spectrum.astype(np.float32))
 
 
 def load_gpt(model: ModelFiles) -> Gpt:
@@ -85,14 +95,23 @@ def load_gpt(model: ModelFiles) -> Gpt:
     return gpt.eval()
 
 
-@torch.inference_mode()
 def run_gpt(gpt: Gpt, tokens: Tokens) -> Predictions:
     """Run the network over one night."""
-    inputs = torch.from_numpy(batch([tokens]).inputs)
-    now, ahead, soon = (part[0].double() for part in split(gpt(inputs)))
-    rows = ahead.softmax(-1).numpy()
-    floor = rows[:, : forecast.SOON_EPOCHS].max(axis=1)[:, _SOON]
-    return Predictions(now.softmax(-1).numpy(), rows, np.maximum(soon.sigmoid().numpy(), floor))
+    return run_together(gpt, [tokens])[0]
+
+
+@torch.inference_mode()
+def run_together(gpt: Gpt, nights: Sequence[Tokens]) -> list[Predictions]:
+    """Run the network over nights side by side; what pads them lies behind all that counts."""
+    logits = gpt(torch.from_numpy(batch(list(nights)).inputs))
+    out = []
+    for row, tokens in enumerate(nights):
+        now, ahead, soon = (part.double() for part in split(logits[row, : len(tokens.stages)]))
+        rows = ahead.softmax(-1).numpy()
+        floor = rows[:, : forecast.SOON_EPOCHS].max(axis=1)[:, _SOON]
+        events = np.maximum(soon.sigmoid().numpy(), floor)
+        out.append(Predictions(now.softmax(-1).numpy(), rows, events))
+    return out
 
 
 class Markov:
@@ -241,10 +260,11 @@ def baselines(training: Sequence[Night]) -> dict[str, Method]:
     """
     if not training:
         chain = Markov()
-        return {"persistence": Persistence.of_chain(chain.matrix), "Markov": chain}
+        stays = Persistence.of_chain(chain.matrix)
+        return {"persistence": each(stays), "Markov": each(chain)}
     nights = [night.stages[period(night.stages)] for night in training]
     return {
-        "persistence": Persistence.fitted(nights),
-        "Markov": Markov.fitted(nights),
-        "run lengths": RunLengths(nights),
+        "persistence": each(Persistence.fitted(nights)),
+        "Markov": each(Markov.fitted(nights)),
+        "run lengths": each(RunLengths(nights)),
     }

@@ -178,9 +178,11 @@ def tables(
     out = [recordings(staged, counts[ours], ours), *staging.whole("stager", ABOUT, groups, ours)]
     if baselines is None or ours == ENCODER:
         return out
+    tokens = [_tokens(one) for one in staged]
     coming = {
         f"{name} on the encoder": [
-            forecasts.count(one.stages, method(_tokens(one))) for one in staged
+            forecasts.count(one.stages, said)
+            for one, said in zip(staged, method(tokens), strict=True)
         ]
         for name, method in baselines.items()
     }

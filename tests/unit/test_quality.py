@@ -64,7 +64,7 @@ def test_each_artefact_is_counted_and_the_worst_stands_first() -> None:
     found = three.quality
     assert 12 <= found.seconds.muscle <= 16  # the edges of the others are fast, too
     assert found.verdict == f"muscle for {found.seconds.muscle:.0f} s"
-    others = {"flat for 4 s", "saturated for 3 s", "no numbers (NaN) for 2 s"}
+    others = {"flat for 5 s", "saturated for 3 s", "no numbers (NaN) for 2 s"}
     assert others <= set(found.reasons[1:])
     assert found.seconds.nan == pytest.approx(2, abs=0.02)
     assert three.scorable is (three.valid >= 0.8)

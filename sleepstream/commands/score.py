@@ -27,7 +27,8 @@ from sleepstream.sources.recording import Recording
 from sleepstream.store.nights import IN_MEMORY, NightStore
 
 OUT_SUFFIXES = (".csv", ".jsonl")
-CSV_HEADER = ("epoch", "onset", "stage", *(s.name for s in STAGES), "confidence", "quality")
+_STAGE_COLUMNS = tuple(stage.name for stage in STAGES)
+CSV_HEADER = ("epoch", "onset", "stage", *_STAGE_COLUMNS, "confidence", "quality", "derivation")
 END = "end of the recording"
 
 
@@ -149,4 +150,5 @@ def _csv_row(estimate: StageEstimate) -> list[str | float]:
         *(float(p) for p in estimate.probs),
         estimate.confidence,
         estimate.quality.score,
+        estimate.derivation,
     ]

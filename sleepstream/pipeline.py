@@ -56,7 +56,7 @@ OFFSET_EVERY_S = 60.0
 
 
 class Monitor(Protocol):
-    """Somebody who watches the stream itself: the dashboard."""
+    """Somebody who watches the stream itself, such as the dashboard."""
 
     def stream(self, health: StreamHealth) -> None:
         """Take the state of the stream."""
@@ -326,12 +326,12 @@ def stage_live(
 
 
 class LiveWatch:
-    """Watches the clocks, and tells a monitor how the stream does as often as a person can see it.
+    """Watches the clocks, and tells how the stream does as often as a person can see it.
 
     Parameters
     ----------
-    monitor : Monitor
-        The dashboard.
+    monitors : sequence of Monitor
+        The dashboard and whoever else is told.
     health : StreamHealth
         What is known from the start.
     keep : callable, optional
@@ -346,7 +346,7 @@ class LiveWatch:
 
     def __init__(
         self,
-        monitor: Monitor,
+        monitors: Sequence[Monitor],
         health: StreamHealth,
         keep: Callable[[ClockOffset], None] = lambda _: None,
         *,
@@ -354,7 +354,7 @@ class LiveWatch:
         sleep: SleepWatch | None = None,
         unix_now: Callable[[], float] = time.time,
     ) -> None:
-        self._monitor = monitor
+        self._monitors = monitors
         self._health = health
         self._keep = keep
         self._every_s = every_s
@@ -392,19 +392,20 @@ class LiveWatch:
     def _pass_on(self, bed: Bed, silent_s: float | None, state: StreamState) -> None:
         timeline = bed.epocher.timeline
         started = bed.epocher.n_samples > 0
-        self._monitor.stream(
-            replace(
-                self._health,
-                sfreq=timeline.effective_sfreq,
-                since_last_s=silent_s if started else None,
-                n_gaps=bed.n_gaps,
-                n_lost=timeline.n_missing,
-                clock_s=bed.epocher.now_s if started else None,
-                state=state,
-            )
+        health = replace(
+            self._health,
+            sfreq=timeline.effective_sfreq,
+            since_last_s=silent_s if started else None,
+            n_gaps=bed.n_gaps,
+            n_lost=timeline.n_missing,
+            clock_s=bed.epocher.now_s if started else None,
+            state=state,
         )
-        if started:
-            self._monitor.signal(bed.epocher.recent())
+        recent = bed.epocher.recent() if started else None
+        for monitor in self._monitors:
+            monitor.stream(health)
+            if recent is not None:
+                monitor.signal(recent)
 
 
 def _announce(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def streams(wait_s: float, *, as_json: bool) -> int:
     """Print the LSL streams on the network."""
     from sleepstream.lsl_quiet import quiet_liblsl  # noqa: PLC0415 - liblsl only where it is needed
-    from sleepstream.sources.lsl import describe, look_around  # noqa: PLC0415
+    from sleepstream.sources.network import describe, look_around  # noqa: PLC0415
 
     quiet_liblsl()
     found = sorted(

@@ -104,6 +104,10 @@ class Record:
         """Id of the night; None while it has no epoch."""
         return self._night.id if self._night else None
 
+    def held(self) -> int:
+        """Return how many epochs are kept in memory because the disk does not take them."""
+        return sum(isinstance(item, _Closed) for item in self._waiting)
+
     def go_on(self, night_id: str) -> None:
         """Write behind the last epoch of a night that is on record, instead of a new one.
 
@@ -202,7 +206,7 @@ class Record:
             self._trouble = error
             self._store.wait_for_others(0)  # the staging has waited once, which is enough
             self._say(f"NOT ON DISK, kept in memory, staging goes on: {error.found}")
-        self._n_held = sum(isinstance(item, _Closed) for item in self._waiting)
+        self._n_held = self.held()
 
     def _say(self, text: str) -> None:
         """Tell the person, and the record as soon as it can be written."""

@@ -19,8 +19,10 @@ from sleepstream.hypnogram import Hypnogram
 from sleepstream.lsl_quiet import quiet_liblsl
 from sleepstream.messages import Event, StageEstimate
 from sleepstream.outputs.dashboard import Dashboard, DashboardScreen, StreamHealth, screenshot
+from sleepstream.outputs.health import LifeSigns
 from sleepstream.outputs.lsl import StageOutlets
 from sleepstream.outputs.sink import Sink
+from sleepstream.outputs.supervision import ServiceManager
 from sleepstream.outputs.text import (
     NightReport,
     TextSink,
@@ -34,13 +36,15 @@ from sleepstream.pipeline import Bed, LiveWatch, stage_live
 from sleepstream.signal.montage import Choices, choose_all
 from sleepstream.sources.description import Query, StreamDescription
 from sleepstream.sources.live import LiveStream
-from sleepstream.sources.lsl import LslSource, find, look_around
+from sleepstream.sources.lsl import LslSource
+from sleepstream.sources.network import find, look_around
 from sleepstream.sources.supervisor import Patience
 from sleepstream.stager.stager import Stager
 from sleepstream.store.lock import bed_lock
 from sleepstream.store.nights import NightStore
 
 PICTURES = (".svg", ".txt")
+STOPPED_EARLY = "stopped before there was a stream"
 
 
 def run(settings: Settings) -> int:
@@ -65,19 +69,31 @@ def run(settings: Settings) -> int:
     say = console()
     query = Query.parse(settings.stream.lsl_stream)
     _check_picture(settings.output.picture)
-    path = settings.store_path()
+    path, bed = settings.store_path(), settings.night.bed
     with (
         stop_on_signals() as stop,
         NightStore(path, WAIT_S) as store,
-        bed_lock(path, settings.night.bed),
+        bed_lock(path, bed),
+        LifeSigns(path, bed, ServiceManager()) as life,
     ):
+
+        def asked_to_stop() -> bool:
+            life.beat()  # who still asks does not hang
+            return stop.is_set()
+
         stager = load_stager(settings, say)
-        info = find(query, settings.stream.timeout, say.print, stop.is_set)
-        if info is None:
-            say.print("stopped before there was a stream")
-            return 0
-        with LslSource(info) as source:
-            report = _night(settings, source, stager, store, say, stop.is_set)
+        life.ready()
+        try:
+            report = _search(settings, query, stager, store, life, say, asked_to_stop)
+        except StreamError:
+            if not stop.is_set():
+                raise
+            report = None  # no answer came because nobody waited any longer
+        if report is None:
+            life.end(STOPPED_EARLY)
+    if report is None:
+        say.print(STOPPED_EARLY)
+        return 0
     if settings.output.json:
         say.print(summary_json(report))
     else:
@@ -97,11 +113,29 @@ class _Stages:
             self.hypnogram.append(estimate.stage)
 
 
+def _search(  # noqa: PLR0917 - the rooms of one night
+    settings: Settings,
+    query: Query,
+    stager: Stager,
+    store: NightStore,
+    life: LifeSigns,
+    say: Console,
+    stop: Callable[[], bool],
+) -> NightReport | None:
+    """Find the stream and stage its night; None if somebody stopped us before it was there."""
+    info = find(query, settings.stream.timeout, say.print, stop)
+    if info is None:
+        return None
+    with LslSource(info, stop) as source:
+        return _night(settings, source, stager, store, life, say, stop)
+
+
 def _night(  # noqa: PLR0917 - the rooms of one night
     settings: Settings,
     source: LslSource,
     stager: Stager,
     store: NightStore,
+    life: LifeSigns,
     say: Console,
     stop: Callable[[], bool],
 ) -> NightReport:
@@ -113,16 +147,18 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     speak = board.notice if on_screen else say.print
     record = _record(settings, store, about, choices, speak)
     stages = _Stages()
+    life.held = record.held
 
     def tell(event: Event) -> None:
         record.tell(event)
+        life.tell(event)
         if not (on_screen and event.kind == "connected"):  # the dashboard shows that anyway
             speak(event_json(event) if settings.output.json else event.text)
 
     with ExitStack() as stack:
-        sinks: list[Sink] = [record, stages]  # on disk before anybody is told
+        sinks: list[Sink] = [record, stages, life]  # on disk before anybody is told
         if settings.output.lsl_out:
-            sinks.append(stack.enter_context(_outlets(settings, about, choices, stager)))
+            sinks.append(stack.enter_context(_outlets(settings, about, choices, stager, stop)))
         sinks.append(board)
         if not on_screen:
             sinks.append(_lines(settings))
@@ -154,7 +190,7 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         )
         if on_screen:
             stack.enter_context(DashboardScreen(board))
-        watch = LiveWatch(board, _health(about, choices), record.clock)
+        watch = LiveWatch([board, life], _health(about, choices), record.clock)
         limits = settings.stream
         reason = stage_live(
             LiveStream(source, about, Patience(limits.stale, limits.grace)),
@@ -165,6 +201,7 @@ def _night(  # noqa: PLR0917 - the rooms of one night
             duration_s=limits.duration,
             stop=stop,
         )
+        life.end(reason)
         watch.end(bed)
         record.tell(Event("ended", bed.epocher.now_s, reason))
         record.end(reason)
@@ -228,7 +265,11 @@ def _check_picture(path: str) -> None:
 
 
 def _outlets(
-    settings: Settings, about: StreamDescription, choices: Choices, stager: Stager
+    settings: Settings,
+    about: StreamDescription,
+    choices: Choices,
+    stager: Stager,
+    stop: Callable[[], bool],
 ) -> StageOutlets:
     """Open the bed's outlets.
 
@@ -239,7 +280,7 @@ def _outlets(
         two apart.
     """
     bed = settings.night.bed
-    if twin := Query.parse(f"source_id=sleepstream-{bed}-stage").among(look_around()):
+    if twin := Query.parse(f"source_id=sleepstream-{bed}-stage").among(look_around(stop=stop)):
         raise StreamError(
             f"the name {bed!r} for this bed alone",
             f"a sleepstream on {twin[0].host} that sends stages under that name",

@@ -1,19 +1,16 @@
-"""The inlet: finding one stream among those on the network, draining it, and finding it again.
+"""The inlet: draining one stream, and subscribing to it again when it is back.
 
-Enters: what liblsl hears. Leaves: `Chunk` in microvolts with the sender's own time stamps. This is
-the only file of the daemon's input side that knows pylsl.
-
-A name is no proof of identity: two headbands of one make announce the same one. So a search always
-waits its full time, lists all matches, and refuses to choose between two.
+Enters: a stream that `sleepstream.sources.network` found. Leaves: `Chunk` in microvolts with the
+sender's own time stamps.
 """
 
 from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import pylsl
@@ -21,96 +18,25 @@ from pylsl.lib import lib as liblsl
 
 from sleepstream.errors import StreamError
 from sleepstream.messages import Chunk
-from sleepstream.plain import printable
-from sleepstream.sources.description import Query, StreamDescription
-
-SEARCH_S = 1.0
-"""How long one look around takes. On one network every stream answers well within it."""
-
-ANSWER_S = 5.0
-"""How long a stream that was announced may take to answer before it counts as a zombie."""
+from sleepstream.sources.description import StreamDescription
+from sleepstream.sources.network import (
+    ANSWER_S,
+    ASK_S,
+    FORGET_S,
+    HIGHEST_SFREQ,
+    MOST_CHANNELS,
+    NO_ANSWER,
+    announced,
+    described,
+    never,
+    receivable,
+)
 
 BUFFER_S = 3600
 """Seconds of samples that liblsl may hold for us. An overfull inlet drops samples without a word,
 so it is far more than we ever leave undrained."""
 
-FORGET_S = 2.0
-"""After so many seconds without an announcement a stream counts as gone from the network."""
-
-_NO_ANSWER = (pylsl.util.TimeoutError, pylsl.util.LostError)  # not Python's TimeoutError
-
-
-def look_around(wait_s: float = SEARCH_S) -> dict[StreamDescription, pylsl.StreamInfo]:
-    """Return every stream that announces itself within `wait_s` seconds, by description."""
-    return {_announced(info): info for info in pylsl.resolve_streams(wait_s)}
-
-
-def describe(info: pylsl.StreamInfo) -> StreamDescription:
-    """Ask a stream for its channel labels and units; without them if it does not answer."""
-    inlet = pylsl.StreamInlet(info, recover=False)
-    try:
-        return _described(inlet.info(ANSWER_S))
-    except _NO_ANSWER:
-        return _announced(info)
-    finally:
-        inlet.close_stream()
-
-
-def find(
-    query: Query, timeout_s: float, on_wait: Callable[[str], None], stop: Callable[[], bool]
-) -> pylsl.StreamInfo | None:
-    """Wait for the stream that is meant.
-
-    Parameters
-    ----------
-    query : Query
-        Which one.
-    timeout_s : float
-        How long to look, in seconds; 0 for as long as it takes.
-    on_wait : callable
-        Told, in a sentence, whenever what is on the network changes while we wait.
-    stop : callable
-        Asked between looks whether to give up.
-
-    Returns
-    -------
-    pylsl.StreamInfo or None
-        None if `stop` said so.
-
-    Raises
-    ------
-    StreamError
-        None in time, or more than one that fits.
-    """
-    deadline = time.monotonic() + timeout_s if timeout_s else float("inf")
-    told = None
-    while not stop():
-        left = deadline - time.monotonic()
-        around = look_around(max(0.2, min(SEARCH_S, left)))
-        fitting = query.among(around)
-        if len(fitting) > 1:
-            raise _ambiguous(query, fitting)
-        if fitting:
-            # one more look: a second stream of that name may only be a little later
-            around |= look_around()
-            fitting = query.among(around)
-            if len(fitting) > 1:
-                raise _ambiguous(query, fitting)
-            return around[fitting[0]]
-        if time.monotonic() >= deadline:
-            raise StreamError(
-                f"an LSL stream {query.text!r} (a name, type or source_id) within {timeout_s:g} s",
-                _on_network(around),
-                "start the sender, check the name with `sleepstream streams`, and see that the "
-                "firewall lets LSL pass (UDP 16571, TCP 16572-16604)",
-            )
-        sentence = (
-            f"waiting for an LSL stream {query.text!r}; on the network: {_on_network(around)}"
-        )
-        if sentence != told:
-            on_wait(sentence)
-            told = sentence
-    return None
+Answer = TypeVar("Answer")
 
 
 class LslSource:
@@ -123,6 +49,8 @@ class LslSource:
     ----------
     info : pylsl.StreamInfo
         The stream, as `find` returned it.
+    stop : callable, optional
+        Asked, while the stream has not answered, whether to wait no longer.
 
     Attributes
     ----------
@@ -137,18 +65,19 @@ class LslSource:
         The stream does not answer, carries no numbers, or has no rate.
     """
 
-    def __init__(self, info: pylsl.StreamInfo) -> None:
-        announced = _announced(info)
+    def __init__(self, info: pylsl.StreamInfo, stop: Callable[[], bool] = never) -> None:
+        brief = announced(info)
+        _check_is_signal(brief)
+        self._stop = stop
         self._inlet = _inlet(info)
         try:
-            self.description = _described(self._inlet.info(ANSWER_S))
-        except _NO_ANSWER as error:
+            self.description = described(brief, self._answer(self._inlet.info))
+        except NO_ANSWER as error:
             raise StreamError(
-                f"an answer from the stream {announced.name!r} on {announced.host}",
+                f"an answer from the stream {brief.name!r} on {brief.host}",
                 f"it is announced, but did not answer within {ANSWER_S:g} s",
                 "restart the sender (a stream that crashed can stay announced for a while)",
             ) from error
-        _check_is_signal(self.description)
         self.broken = False
         self._picks: list[int] = []
         self._scales = np.ones((0, 1))
@@ -186,13 +115,23 @@ class LslSource:
         self._picks = list(picks)
         self._scales = np.array(scales)[:, np.newaxis]
         try:
-            self._inlet.open_stream(ANSWER_S)
-        except _NO_ANSWER as error:
+            self._answer(self._inlet.open_stream)
+        except NO_ANSWER as error:
             raise StreamError(
                 f"samples from the stream {self.description.name!r}",
                 f"it stopped answering within {ANSWER_S:g} s",
                 "restart the sender and try again",
             ) from error
+
+    def _answer(self, ask: Callable[[float], Answer]) -> Answer:
+        """Return what a call answers that takes a time limit, unless it takes too long."""
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                return ask(ASK_S)
+            except pylsl.util.TimeoutError:
+                if self._stop() or time.monotonic() >= deadline:
+                    raise
 
     def poll(self, timeout_s: float, max_samples: int) -> Chunk | None:
         """Return what has arrived.
@@ -216,7 +155,7 @@ class LslSource:
             samples, stamps = self._inlet.pull_chunk(
                 timeout_s, max_samples, min_samples=1, as_numpy=True
             )
-        except _NO_ANSWER:
+        except NO_ANSWER:
             self.broken = True
             return None
         if not len(stamps):
@@ -229,7 +168,7 @@ class LslSource:
         """Return at once who announces itself; the first call begins to listen."""
         if self._resolver is None:
             self._resolver = pylsl.ContinuousResolver(forget_after=FORGET_S)
-        found = {_announced(info): info for info in self._resolver.results()}
+        found = {announced(info): info for info in self._resolver.results()}
         self._infos = {stream.uid: info for stream, info in found.items()}
         return list(found)
 
@@ -240,12 +179,14 @@ class LslSource:
 
     def ask(self, stream: StreamDescription, timeout_s: float) -> StreamDescription | None:
         """Return a stream that was around with its channels; None if it has not answered yet."""
+        if not receivable(stream):
+            return None
         if self._next is None or self._next[0] != stream.uid:
             if (info := self._infos.get(stream.uid)) is None:
                 return None
             self._next = stream.uid, _inlet(info)
         try:
-            return _described(self._next[1].info(timeout_s))
+            return described(stream, self._next[1].info(timeout_s))
         except pylsl.util.TimeoutError:
             return None
         except pylsl.util.LostError:
@@ -288,7 +229,7 @@ class LslSource:
         """Return the time on the sender's LSL clock, in seconds (on ours if it does not answer)."""
         try:
             return float(pylsl.local_clock() - self._inlet.time_correction(1.0))
-        except _NO_ANSWER:
+        except NO_ANSWER:
             return float(pylsl.local_clock())
 
 
@@ -315,58 +256,15 @@ def _check_is_signal(stream: StreamDescription) -> None:
     remedy = "choose the EEG stream, not its markers (`sleepstream streams`)"
     if not stream.numeric:
         raise StreamError("a stream of numbers", f"{stream.name!r} carries text (markers)", remedy)
+    if not receivable(stream):
+        raise StreamError(
+            f"a stream of at most {MOST_CHANNELS} channels and {HIGHEST_SFREQ:g} Hz",
+            f"{stream.name!r} has {stream.n_channels} channels and {stream.sfreq:g} Hz",
+            remedy,
+        )
     if stream.sfreq <= 0:
         raise StreamError(
             "a stream with a sampling rate",
             f"{stream.name!r} has an irregular rate (0 Hz), as markers and events have",
             remedy,
         )
-
-
-def _announced(info: pylsl.StreamInfo) -> StreamDescription:
-    return StreamDescription(
-        name=printable(info.name()),
-        type=printable(info.type()),
-        source_id=printable(info.source_id()),
-        host=printable(info.hostname()),
-        uid=printable(info.uid()),
-        n_channels=int(info.channel_count()),
-        sfreq=float(info.nominal_srate()),
-        numeric=info.channel_format() != pylsl.cf_string,
-    )
-
-
-def _described(info: pylsl.StreamInfo) -> StreamDescription:
-    announced = _announced(info)
-    n = announced.n_channels
-    labels = _per_channel(info.get_channel_labels(), n)
-    return StreamDescription(
-        **{
-            **{name: getattr(announced, name) for name in StreamDescription.__slots__},
-            "labels": tuple(label or f"channel {k + 1}" for k, label in enumerate(labels)),
-            "units": tuple(_per_channel(info.get_channel_units(), n)),
-            "synthetic": info.desc().child_value("synthetic") == "true",
-            "ends": info.desc().child_value("ends") == "true",
-        }
-    )
-
-
-def _per_channel(values: list[str | None] | None, n: int) -> list[str]:
-    given = [printable(value or "") for value in values or []][:n]
-    return given + [""] * (n - len(given))
-
-
-def _ambiguous(query: Query, fitting: list[StreamDescription]) -> StreamError:
-    listed = "".join(f"\n         {stream.selector}" for stream in fitting)
-    return StreamError(
-        f"one LSL stream {query.text!r}",
-        f"{len(fitting)} that fit, and only you know whose is whose:{listed}",
-        "give one of these lines to --lsl-stream"
-        if len({stream.selector for stream in fitting}) == len(fitting)
-        else "give each sender a source_id of its own, or stop all but one",
-    )
-
-
-def _on_network(around: Iterable[StreamDescription]) -> str:
-    seen = sorted(f"{s.name!r} ({s.type or 'no type'}, {s.host})" for s in around)
-    return ", ".join(seen) or "no stream at all"

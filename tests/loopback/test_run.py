@@ -21,7 +21,8 @@ from sleepstream.commands.run import run
 from sleepstream.commands.score import score
 from sleepstream.config import Night, Output, Settings, Staging, Stream
 from sleepstream.errors import ChannelError, StreamError, UnitError
-from sleepstream.sources.lsl import LslSource, describe
+from sleepstream.sources.lsl import LslSource
+from sleepstream.sources.network import describe
 from sleepstream.store.nights import NightStore
 
 pytestmark = pytest.mark.loopback

@@ -24,7 +24,8 @@ from sleepstream.lsl_quiet import quiet_liblsl
 from sleepstream.messages import StreamState
 from sleepstream.sources.description import Query
 from sleepstream.sources.live import LiveStream
-from sleepstream.sources.lsl import LslSource, find
+from sleepstream.sources.lsl import LslSource
+from sleepstream.sources.network import find
 from sleepstream.sources.supervisor import Patience
 from sleepstream.store.nights import NightStore
 

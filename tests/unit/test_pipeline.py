@@ -133,7 +133,7 @@ class Night:
         health = StreamHealth(source="s", channel="Cz", unit="uV", sfreq_nominal=SFREQ)
         self.offsets = list[ClockOffset]()
         self.watch = LiveWatch(
-            self.seen,
+            [self.seen],
             health,
             self.offsets.append,
             every_s=1.0,

@@ -18,7 +18,7 @@ from sleepstream.commands.setup import console, load_stager
 from sleepstream.commands.train import require_extra
 from sleepstream.config import Settings
 from sleepstream.corpora.catalogue import find
-from sleepstream.errors import RecordingError
+from sleepstream.errors import ChannelError, RecordingError
 from sleepstream.stager import device, weights
 
 if TYPE_CHECKING:
@@ -138,13 +138,15 @@ def stager(
     say = console()
     found = [one for path in files for one in find(path, corpus)]
     fitted = None if alone else baselines(read_nights(training))
-    bed = load_stager(settings, say)
-    amplifier = judge.Amplifier(gain, sfreq)
-    staged, failed = [], 0
+    bed, amplifier = load_stager(settings, say), judge.Amplifier(gain, sfreq)
+    channel, *spare = settings.derivations() or ("",)
+    if spare:
+        say.print(f"judged on {channel} alone, without {', '.join(spare)} to take its place")
+    staged = []
     with _counting("staging", len(found)) as tick:
         for one in found:
             try:
-                opened = one.open(settings.stream.channel, settings.stream.units)
+                opened = one.open(channel, settings.stream.units)
                 staged.append(
                     judge.stage(
                         opened,
@@ -154,8 +156,7 @@ def stager(
                         tell=lambda event: say.print(event.text),
                     )
                 )
-            except RecordingError as error:
-                failed += 1
+            except (RecordingError, ChannelError) as error:
                 say.print(f"sleepstream: {one.psg}: {error}")
             tick()
     if not staged:
@@ -170,7 +171,7 @@ def stager(
         "resampled_to": sfreq or None,
     }
     _show(facts, judge.tables(staged, ours, fitted), as_json=as_json)
-    return RecordingError.exit_code if failed else 0
+    return RecordingError.exit_code if len(staged) < len(found) else 0
 
 
 def disorder(paths: Sequence[Path], name: str, *, everyone: bool, as_json: bool) -> int:

@@ -113,7 +113,7 @@ def test_a_decoder_is_judged_on_people_it_does_not_know(nights: Path, small: Pat
     }
     assert set(by_dataset["all"]) >= {"persistence", "Markov", "run lengths", "small"}
     methods = [row["method"] for row in tables["hypnograms-clinic-loss"]]
-    assert methods == ["persistence", "Markov", "run lengths", "small"]
+    assert methods == ["persistence", "Markov", "run lengths", "gpt-language", "small"]
     one = by_dataset["all"]["Markov"]
     assert one["interval"][0] <= one["value"] <= one["interval"][1]
     assert by_dataset["all"]["small"]["value"] > one["value"]  # it was never trained

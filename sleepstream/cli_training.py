@@ -146,3 +146,51 @@ def train_decoder(  # noqa: PLR0917 - click passes by name
             work=work,
         )
     )
+
+
+@train.command("disorder")
+@click.option(
+    "--recipe",
+    required=True,
+    metavar="NAME|FILE",
+    help="apnoea, cap, or a .toml.",
+)
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="Folder with hypnograms/nights.jsonl, or any hypnograms, and spectral features.",
+)
+@click.option("--out", type=PATH, help="The model folder to write; by default one of your models.")
+@click.option("--seed", type=click.IntRange(0), help="Of all that is drawn.  [training.seed]")
+@click.option("--work", type=PATH, help="Where to keep what was read and judged.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe."
+)
+@click.pass_context
+def train_disorder(  # noqa: PLR0917 - click passes by name
+    context: click.Context,
+    recipe: str,
+    data: Path,
+    out: Path | None,
+    seed: int | None,
+    work: Path | None,
+    assignments: tuple[str, ...],
+) -> None:
+    """Fit a disorder score: from the stages of a night so far to a resemblance.
+
+    Judges it by nested cross-validation beside another architecture, and writes that on its card.
+    What was cut off goes on with the same command.
+    """
+    from sleepstream.commands import train as do  # noqa: PLC0415
+
+    context.exit(
+        do.disorder(
+            recipe,
+            data,
+            changes={} if seed is None else {"training.seed": seed},
+            assignments=assignments,
+            out=out,
+            work=work,
+        )
+    )

@@ -157,6 +157,64 @@ def decoder(
     return 0
 
 
+def disorder(
+    recipe: str,
+    data: Path,
+    *,
+    changes: dict[str, Any],
+    assignments: Sequence[str],
+    out: Path | None,
+    work: Path | None,
+) -> int:
+    """Fit a disorder score.
+
+    Parameters
+    ----------
+    recipe : str
+        Name of a recipe, or its file.
+    data : Path
+        Folder of hypnograms and spectral features.
+    changes, assignments, out, work
+        As for `encoder`.
+
+    Returns
+    -------
+    int
+        0, or 130 where it was stopped by the user; the same command then goes on.
+
+    Raises
+    ------
+    SleepstreamError
+        Anything that keeps the score from being fitted, or from being any good.
+    """
+    require_extra()
+    from sleepstream_training import recipes, runs  # noqa: PLC0415 - imports torch
+    from sleepstream_training.disorder.nested import Stopped  # noqa: PLC0415
+    from sleepstream_training.disorder.recipe import Recipe  # noqa: PLC0415
+    from sleepstream_training.disorder.train import Order, train  # noqa: PLC0415
+
+    order = Order(
+        recipe=recipes.load(
+            "disorder", recipe, Recipe, recipes.parse_changes(assignments) | changes
+        ),
+        data=data,
+        out=out or user_folder() / Path(recipe).stem,
+        work=work or runs.default_work(),
+        command=shlex.join(_as_given()),
+    )
+    say = console()
+    with runs.Reporter(say) as reporter, stop_on_signals() as stop:
+        try:
+            model = train(order, reporter, stop.is_set)
+        except Stopped:
+            reporter.say("stopped; the same command goes on from there")
+            return INTERRUPTED
+    sys.stdout.write(f"{model.folder}\n")
+    say.print(f"its card: {model.folder / 'CARD.md'}")
+    say.print(f"use it with: sleepstream run --disorder {model.folder}")
+    return 0
+
+
 def _as_given() -> list[str]:
     """Return the command line as it can be said again."""
     size = int(os.environ.get("WORLD_SIZE", "1"))

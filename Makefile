@@ -10,7 +10,7 @@ SHIPPED := models/sleepstream_models
 WITH = --data $(DATA) --work .work/train
 HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
 
-.PHONY: help demo test lint check bench models evaluate loc clean
+.PHONY: help demo test lint check faults bench models evaluate loc clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -26,6 +26,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --config pyproject.toml
+
+faults: $(VENV)/.dev  ## kill -9 at 200 random moments of a night, and what is on record then
+	SLEEPSTREAM_KILLS=200 $(BIN)/pytest tests/property/test_crash.py
 
 bench: $(VENV)/.dev  ## how fast, as ratios measured in one run
 	$(BIN)/python tests/bench/bench.py

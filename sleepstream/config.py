@@ -108,7 +108,7 @@ class Night(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
     keep_signal: Annotated[
         bool,
-        _doc("Keep the signal, 1.5 MB an hour; a night without it cannot go on or be rescored"),
+        _doc("Keep the signal, 1.6 MB an hour; a night without it cannot go on or be rescored"),
     ] = True
     resume: Annotated[
         Literal["auto", "last", "never"],

@@ -45,7 +45,7 @@ STREAM = '{"name": "EEG"}'
 N_KILLS = int(os.environ.get("SLEEPSTREAM_KILLS", "12"))
 """Processes killed; the night is as long as it takes for each to stage some epochs."""
 
-EPOCHS_PER_KILL = 4
+EPOCHS_PER_KILL = 5
 CHUNKS_PER_EPOCH = 12
 
 

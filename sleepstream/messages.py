@@ -203,6 +203,8 @@ class Epoch:
         False for a sliding window between epochs.
     derivation : str
         Which one it is, where there are several to choose from.
+    gain : float
+        How many times as large its EEG is as that of the derivation that was staged first.
     """
 
     index: int
@@ -214,6 +216,12 @@ class Epoch:
     scorable: bool = True
     final: bool = True
     derivation: str = ""
+    gain: float = 1.0
+
+    @property
+    def in_scale(self) -> Float32Array:
+        """The signal at the size that it would have if no other derivation had taken over."""
+        return self.data if self.gain == 1.0 else frozen(self.data / np.float32(self.gain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +285,9 @@ class StageEstimate:
         identity: it differs from run to run.
     derivation : str
         The one that was staged.
+    gain : float
+        How many times as large its EEG is as that of the derivation that was staged first. The
+        networks see the signal divided by it.
     """
 
     bed: str
@@ -297,6 +308,7 @@ class StageEstimate:
     model: str
     latency_ms: float = 0.0
     derivation: str = ""
+    gain: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """Return the estimate as the documented JSON object (see ``docs/outputs.md``)."""
@@ -305,6 +317,7 @@ class StageEstimate:
             "epoch": self.epoch,
             "onset": self.onset_s,
             "derivation": self.derivation,
+            "gain": self.gain,
             "stage": stage_name(self.stage),
             "probs": _numbers(self.probs),
             "confidence": self.confidence,

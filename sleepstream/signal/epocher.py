@@ -8,6 +8,7 @@ Every step carries its own state and none depends on how the samples were cut.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from sleepstream.messages import (
 )
 from sleepstream.signal import quality
 from sleepstream.signal.fallback import POOR, Hysteresis, Standing, in_words
+from sleepstream.signal.levels import Level, log_ratio, updated
 from sleepstream.signal.montage import Choices, Montage
 from sleepstream.signal.quality import Usual
 from sleepstream.signal.timeline import Anchor, Run, Timeline
@@ -51,6 +53,10 @@ class EpocherState:
         What each derivation looked like so far.
     standing : Standing
         Which derivation is staged.
+    levels : tuple of Level
+        How large the EEG of each is.
+    log_gain : float
+        Natural logarithm of the gain of the one that is staged.
     """
 
     n_epochs: int
@@ -58,6 +64,8 @@ class EpocherState:
     unit_warned: bool
     usual: tuple[Usual, ...]
     standing: Standing
+    levels: tuple[Level, ...]
+    log_gain: float
 
 
 class Epocher:
@@ -88,6 +96,8 @@ class Epocher:
         self.timeline = Timeline(sfreq)
         self._tracks = [Track(sfreq, m.unit, min_valid) for m in self.choices.montages]
         self._standing = Standing.first(len(self._tracks))
+        self._levels = (Level(),) * len(self._tracks)
+        self._log_gain = 0.0  # of what is staged, against what was staged first
         self._n_epochs = 0
         self._unit_warned = False
         self._notes: list[Note] = []
@@ -147,9 +157,14 @@ class Epocher:
 
     def state(self, epoch: Epoch) -> EpocherState:
         """Return what has to be known to go on behind `epoch`, the one just yielded."""
-        usual = tuple(track.usual for track in self._tracks)
         return EpocherState(
-            epoch.index + 1, self.timeline.anchor, self._unit_warned, usual, self._standing
+            n_epochs=epoch.index + 1,
+            anchor=self.timeline.anchor,
+            unit_warned=self._unit_warned,
+            usual=tuple(track.usual for track in self._tracks),
+            standing=self._standing,
+            levels=self._levels,
+            log_gain=self._log_gain,
         )
 
     def resume(self, state: EpocherState) -> None:
@@ -165,6 +180,7 @@ class Epocher:
         """
         self._n_epochs, self._unit_warned = state.n_epochs, state.unit_warned
         self._standing = state.standing
+        self._levels, self._log_gain = state.levels, state.log_gain
         end = state.n_epochs * EPOCH_N_SAMPLES
         for track, usual in zip(self._tracks, state.usual, strict=True):
             track.usual = usual
@@ -222,6 +238,9 @@ class Epocher:
         good = [v.scorable and v.quality.score >= POOR for v in verdicts]
         labels = [montage.label for montage in self.choices.montages]
         before, self._standing = self._standing, self._standing.after(good, self._hysteresis)
+        sizes = [v.eeg_uv if ok else None for v, ok in zip(verdicts, good, strict=True)]
+        self._levels = updated(self._levels, sizes)
+        self._log_gain += log_ratio(self._levels, self._standing.staged, before.staged)
         if text := in_words(before, self._standing, labels, [v.quality.verdict for v in verdicts]):
             self._notes.append(ChannelChange(onset_s, text))
 
@@ -236,6 +255,7 @@ class Epocher:
             scorable=cut.verdict.scorable,
             final=final,
             derivation=self.derivation,
+            gain=math.exp(self._log_gain),
         )
 
     def _check_unit(self, first: Cut) -> None:

@@ -162,11 +162,14 @@ class Verdict:
         Whether there is EEG to be staged.
     usual : Usual
         What is usual after this epoch.
+    eeg_uv : float or None
+        Amplitude at 4-16 Hz in microvolts; None where there is too little to tell.
     """
 
     quality: Quality
     scorable: bool
     usual: Usual
+    eeg_uv: float | None
 
 
 class Judge:
@@ -211,9 +214,10 @@ class Judge:
         odd = amplitude is not None and not PLAUSIBLE_UV[0] <= amplitude <= PLAUSIBLE_UV[1]
         scorable = bool(eeg) and not (odd and usual.in_range)
         size, fast = self._bands.measure(_by_second(stretch.conditioned))
-        after = usual
+        after, eeg_uv = usual, None
         if scorable and np.count_nonzero(alive) >= MIN_TELLING_S:
-            after = usual.after(float(np.median(size[alive])), float(np.median(fast[alive])))
+            eeg_uv = float(np.median(size[alive]))
+            after = usual.after(eeg_uv, float(np.median(fast[alive])))
         if amplitude is not None and not odd:
             after = replace(after, in_range=True)
         known = alive & bool(after.n_epochs)
@@ -232,7 +236,7 @@ class Judge:
         drowned = bool(2 * found.drowned.sum() > found.mains.sum())
         words = _Words(amplitude or 0.0, self._unit, usual.in_range, hz, drowned)
         score = max(0.0, valid - float(found.spoiled.mean()))
-        return Verdict(Quality(score, words.reasons(seconds), seconds), scorable, after)
+        return Verdict(Quality(score, words.reasons(seconds), seconds), scorable, after, eeg_uv)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

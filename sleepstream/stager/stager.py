@@ -62,9 +62,7 @@ class Stager:
         Twelve hexadecimal digits that stand for the three models.
     """
 
-    def __init__(
-        self, encoder: EpochEncoder, decoder: Decoder, disorder: Scorer, bed: str
-    ) -> None:
+    def __init__(self, encoder: EpochEncoder, decoder: Decoder, disorder: Scorer, bed: str) -> None:
         self._encoder = encoder
         self._decoder = decoder
         self._disorder = disorder
@@ -122,7 +120,7 @@ class Stager:
         """
         if epoch.index != self._n_epochs:
             raise ValueError(f"epoch {self._n_epochs} comes next, not {epoch.index}")
-        probs = self._encoder.step(epoch.data).probs if epoch.scorable else None
+        probs = self._encoder.step(epoch.in_scale).probs if epoch.scorable else None
         if probs is None:
             self._encoder.skip()
         decoded = self._decoder.step(probs, _spectrum(epoch))
@@ -137,7 +135,7 @@ class Stager:
         StageEstimate
             Provisional. Its disorder score is that of the epochs closed so far.
         """
-        probs = self._encoder.peek(epoch.data).probs if epoch.scorable else None
+        probs = self._encoder.peek(epoch.in_scale).probs if epoch.scorable else None
         decoded = self._decoder.peek(probs, _spectrum(epoch))
         return self._estimate(epoch, probs, decoded, self._disorder.score)
 
@@ -174,11 +172,12 @@ class Stager:
             final=epoch.final,
             model=self.model,
             derivation=epoch.derivation,
+            gain=epoch.gain,
         )
 
 
 def _spectrum(epoch: Epoch) -> Float32Array | None:
-    return spectral.describe(epoch.data) if epoch.scorable else None
+    return spectral.describe(epoch.in_scale) if epoch.scorable else None
 
 
 def _stage(probs: Float32Array | None, decoded: DecoderOutput) -> Stage | None:

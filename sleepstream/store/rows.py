@@ -35,13 +35,13 @@ SELECT_EPOCHS = """
 SELECT epoch, onset_s, end_s, stage, confidence, quality, quality_reasons, valid,
        p_wake_5min, p_rem_5min, probs, encoder_probs, forecast,
        disorder, disorder_p, disorder_low, disorder_high, disorder_statement, model, latency_ms,
-       derivation, quality_seconds
+       derivation, gain, quality_seconds
 FROM epoch WHERE night = ? ORDER BY epoch
 """
 
 SELECT_SIGNALS = """
 SELECT epoch.epoch, onset_s, end_s, quality, quality_reasons, valid, stage IS NOT NULL, samples,
-       derivation, quality_seconds
+       derivation, gain, quality_seconds
 FROM epoch LEFT JOIN signal ON signal.night = epoch.night AND signal.epoch = epoch.epoch
 WHERE epoch.night = ? ORDER BY epoch.epoch
 """
@@ -93,6 +93,7 @@ def epoch_values(estimate: StageEstimate) -> Mapping[str, Any]:
         "model": estimate.model,
         "latency_ms": float(estimate.latency_ms),
         "derivation": storable(estimate.derivation),
+        "gain": float(estimate.gain),
         "quality_seconds": json.dumps(asdict(estimate.quality.seconds)),
     }
 
@@ -101,7 +102,9 @@ def estimate(bed: str, row: tuple[Any, ...]) -> StageEstimate:
     """Return the estimate of a row of `SELECT_EPOCHS`."""
     (epoch, onset_s, end_s, stage, confidence, quality, reasons, valid, *rest) = row
     (p_wake, p_rem, probs, encoder_probs, forecast, *rest) = rest
-    (disorder, disorder_p, low, high, statement, model, latency_ms, derivation, seconds) = rest
+    (disorder, disorder_p, low, high, statement, model, latency_ms, derivation, gain, seconds) = (
+        rest
+    )
     return StageEstimate(
         bed=bed,
         epoch=epoch,
@@ -123,12 +126,15 @@ def estimate(bed: str, row: tuple[Any, ...]) -> StageEstimate:
         model=model,
         latency_ms=latency_ms,
         derivation=derivation,
+        gain=gain,
     )
 
 
 def signal(row: tuple[Any, ...]) -> Epoch | None:
     """Return the epoch of a row of `SELECT_SIGNALS`, as it was staged; None if it is not whole."""
-    index, onset_s, end_s, quality, reasons, valid, scorable, samples, derivation, seconds = row
+    index, onset_s, end_s, quality, reasons, valid, scorable, samples, derivation, gain, seconds = (
+        row
+    )
     if samples is None or len(samples) != EPOCH_N_SAMPLES * _FLOAT32.itemsize:
         return None
     return Epoch(
@@ -140,6 +146,7 @@ def signal(row: tuple[Any, ...]) -> Epoch | None:
         quality=_quality(quality, reasons, seconds),
         scorable=bool(scorable),
         derivation=derivation,
+        gain=gain,
     )
 
 

@@ -120,11 +120,16 @@ CREATE TABLE clock (
 
 _CLOCK_OF_NIGHT = "CREATE INDEX clock_of_night ON clock (night)"
 
+# Since version 5: how large the EEG of a derivation that took over is beside the first one's.
+
+_GAIN_OF_EPOCH = "ALTER TABLE epoch ADD COLUMN gain REAL NOT NULL DEFAULT 1.0"
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (_NIGHT, _EPOCH, _EVENT, _STAGE_OF_NIGHT, _EVENT_OF_NIGHT),
     (_STREAM_OF_NIGHT, _STATE_OF_EPOCH, _SIGNAL),
     (_DERIVATION_OF_EPOCH, _SECONDS_OF_EPOCH),
     (_CLOCK, _CLOCK_OF_NIGHT),
+    (_GAIN_OF_EPOCH,),
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

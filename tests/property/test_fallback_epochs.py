@@ -79,6 +79,7 @@ def look(epoch: Epoch) -> tuple[object, ...]:
         epoch.quality,
         epoch.scorable,
         epoch.derivation,
+        epoch.gain,
     )
 
 

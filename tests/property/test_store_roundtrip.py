@@ -64,6 +64,7 @@ estimates = st.builds(
     model=texts,
     latency_ms=numbers,
     derivation=texts,
+    gain=st.floats(1e-3, 1e3),
 )
 
 events = st.builds(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
+import pytest
 
 from sleepstream.signal.fallback import Hysteresis, Standing, in_words
+from sleepstream.signal.levels import MEMORY_EPOCHS, Level, log_ratio, updated
 
 LABELS = ("C4-M1", "C3-M2", "O2-M1")
 USUAL = Hysteresis(4, 10)
@@ -83,3 +86,22 @@ def test_how_long_is_a_setting() -> None:
 def test_the_standing_is_a_value_that_can_be_recorded() -> None:
     standing = Standing.first(2).after([False, True], Hysteresis())
     assert msgspec.json.decode(msgspec.json.encode(standing), type=Standing) == standing
+
+
+def test_how_large_one_is_beside_another_does_not_depend_on_the_depth_of_sleep() -> None:
+    levels = (Level(),) * 3
+    rng = np.random.default_rng(0)
+    for epoch in range(300):
+        deep = 10 * np.exp(np.sin(epoch / 30)) * rng.uniform(0.9, 1.1)
+        sizes = [deep, 0.4 * deep * rng.uniform(0.9, 1.1), 2.5 * deep]
+        levels = updated(levels, [size if rng.random() > 0.2 else None for size in sizes])
+    assert np.exp(log_ratio(levels, 1, 0)) == pytest.approx(0.4, rel=0.05)
+    assert np.exp(log_ratio(levels, 2, 1)) == pytest.approx(6.25, rel=0.05)
+    assert log_ratio(levels, 0, 1) == -log_ratio(levels, 1, 0)
+    assert levels[0].n_epochs <= MEMORY_EPOCHS
+
+
+def test_of_one_that_was_never_good_beside_another_nothing_is_known() -> None:
+    levels = updated((Level(),) * 2, [None, 12.0])
+    assert levels == (Level(),) * 2
+    assert log_ratio(levels, 1, 0) == 0.0

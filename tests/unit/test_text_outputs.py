@@ -116,8 +116,8 @@ def test_json_reads_back_as_it_was() -> None:
 
 def test_json_has_the_documented_keys_in_their_order() -> None:
     assert list(json.loads(json_line(an_estimate()))) == [
-        *["bed", "epoch", "onset", "derivation", "stage", "probs", "confidence", "quality"],
-        *["forecast", "disorder", "latency_ms", "final", "model"],
+        *["bed", "epoch", "onset", "derivation", "gain", "stage", "probs", "confidence"],
+        *["quality", "forecast", "disorder", "latency_ms", "final", "model"],
     ]
 
 

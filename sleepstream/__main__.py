@@ -1,5 +1,5 @@
 """``python -m sleepstream``."""
 
-from sleepstream.cli import main
+from sleepstream.cli import process
 
-main()
+process()

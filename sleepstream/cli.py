@@ -5,11 +5,13 @@ Nothing heavy is imported before a command is chosen, so that ``--help`` answers
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import platformdirs
@@ -175,6 +177,22 @@ def export(context: click.Context, night: str, signal: Path, config_file: Path |
     context.exit(do(settings.store_path(), night, signal))
 
 
+@cli.command()
+@JSON
+@settings_flags("night", leave_out=("night.keep_signal", "night.resume", "night.resume_within"))
+@click.pass_context
+def health(context: click.Context, as_json: bool, config_file: Path | None) -> None:
+    """Say how the daemon of a bed is; exit code 0: well, 1: not quite, 2: nobody stages.
+
+    It asks no daemon and no network: it reads the signs of life that the daemon leaves beside its
+    record, and tries the lock that ends with the process.
+    """
+    settings = in_force(context, config_file).settings
+    from sleepstream.commands.health import health as do  # noqa: PLC0415
+
+    context.exit(do(settings.store_path(), settings.night.bed, as_json=as_json))
+
+
 @cli.group()
 def models() -> None:
     """List, show and import models."""
@@ -302,6 +320,24 @@ def demo(  # noqa: PLR0917 - click passes by name
             picture=picture,
         )
     )
+
+
+def process() -> NoReturn:
+    """Be the process ``sleepstream``: run the command line and leave at once.
+
+    To take an interpreter apart that has torch in it costs half a second of a whole core, which is
+    three where the cores are busy: longer than anybody waits who asked us to leave. By now all
+    files are closed.
+    """
+    code: object = 0
+    try:
+        main()
+    except SystemExit as left:
+        code = left.code
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # whoever read it may have gone
+            stream.flush()
+    os._exit(code if isinstance(code, int) else 0)
 
 
 def main() -> None:

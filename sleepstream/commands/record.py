@@ -149,18 +149,29 @@ class Record:
         if self._night is not None:
             self._write()
 
-    def end(self, reason: str) -> None:
-        """Say why the night ended.
+    def end(self, reason: str, at_s: float | None = None) -> None:
+        """Say why the night ended; if another program holds the record, wait for it only once.
+
+        Parameters
+        ----------
+        reason : str
+            In a few words.
+        at_s : float, optional
+            Sender's time at which it ended, for the list of events.
 
         Raises
         ------
         StoreError
             Something could still not be written; the message says where it is instead.
         """
+        if at_s is not None:
+            self._waiting.append(Event("ended", at_s, reason))
         if self._trouble is not None:
             self._store.wait_for_others(WAIT_S)
         if self._night is not None or self._trouble is not None:
             self._write()
+        if self._trouble is not None:
+            self._store.wait_for_others(0)
         held = [item.estimate for item in self._waiting if isinstance(item, _Closed)]
         if held and self._trouble is not None:
             raise _rescued(held, self._trouble, self._store.path.parent)

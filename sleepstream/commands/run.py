@@ -203,8 +203,7 @@ def _night(  # noqa: PLR0917 - the rooms of one night
         )
         life.end(reason)
         watch.end(bed)
-        record.tell(Event("ended", bed.epocher.now_s, reason))
-        record.end(reason)
+        record.end(reason, bed.epocher.now_s)
     if settings.output.picture:
         screenshot(board, Path(settings.output.picture))
     return NightReport(

@@ -214,7 +214,7 @@ def disorder(paths: Sequence[Path], name: str, *, everyone: bool, as_json: bool)
             f"no database with so many among {len(parts.unseen)} nights",
             "give lines with ahi or diagnosis (docs/evaluation.md)",
         )
-    scorer, tables = DisorderScorer.load(model), []
+    scorer, tables = DisorderScorer.load(model, by_hand=True), []
     with _counting("scoring", sum(len(contrast.nights) for contrast in contrasts)) as tick:
         for contrast in contrasts:
             tables += judge.tables(contrast, scorer, tick)

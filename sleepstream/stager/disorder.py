@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -65,13 +65,17 @@ class Meaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_hour : int
         Hours after sleep onset from which it speaks: before, the groups could not be told apart
         well enough.
+    by_hand : tuple of float
+        Slope and intercept for the logits of hypnograms that a person scored. They tell more than
+        those of a decoder, for which the weights are calibrated.
     """
 
     speaks_of: str
     resembles: str
     rather_than: str
     caution: str
-    first_hour: int = 1
+    first_hour: Annotated[int, msgspec.Meta(ge=1)] = 1
+    by_hand: tuple[float, float] = (1.0, 0.0)
 
 
 class Scorer(Protocol):
@@ -126,6 +130,8 @@ class DisorderScorer:
         ``mean`` and ``scale`` (n_hours, N_FEATURES), ``coefficients`` (n_hours, n_replicates,
         N_FEATURES + 1): the intercept comes last, the fit first, its bootstrap replicates behind
         it.
+    by_hand : bool, optional
+        The stages will be those that a person scored, and not a decoder's.
 
     Attributes
     ----------
@@ -134,20 +140,36 @@ class DisorderScorer:
     """
 
     def __init__(
-        self, meaning: Meaning, sha256: str, tensors: Mapping[str, npt.NDArray[Any]]
+        self,
+        meaning: Meaning,
+        sha256: str,
+        tensors: Mapping[str, npt.NDArray[Any]],
+        *,
+        by_hand: bool = False,
     ) -> None:
         self.meaning = meaning
         self.sha256 = sha256
         self._mean = tensors["mean"].astype(np.float64)
         self._scale = tensors["scale"].astype(np.float64)
         self._coefficients = tensors["coefficients"].astype(np.float64)
+        if by_hand:
+            slope, intercept = meaning.by_hand
+            self._coefficients *= slope
+            self._coefficients[..., -1] += intercept
         self._stages: list[int] = []
         self._onset: int | None = None
         self.score = self._judge()
 
     @classmethod
-    def load(cls, model: ModelFiles) -> DisorderScorer:
+    def load(cls, model: ModelFiles, *, by_hand: bool = False) -> DisorderScorer:
         """Read the weights of `model`.
+
+        Parameters
+        ----------
+        model : ModelFiles
+            A model of kind ``"disorder"``.
+        by_hand : bool, optional
+            As for the class.
 
         Raises
         ------
@@ -167,7 +189,7 @@ class DisorderScorer:
                 found,
                 "name another model, or install it again",
             )
-        return cls(meaning, model.fingerprint, tensors)
+        return cls(meaning, model.fingerprint, tensors, by_hand=by_hand)
 
     def step(self, stage: Stage | None) -> DisorderScore:
         """Take in the final stage of one epoch, None where it was unscorable."""

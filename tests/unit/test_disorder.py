@@ -101,6 +101,16 @@ def test_nobody_need_have_a_score():
     assert subject.score.probability is None
 
 
+def test_a_hypnogram_scored_by_hand_is_calibrated_for_itself():
+    meaning = Meaning(**WORDS, by_hand=(1.5, -0.3))
+    served = DisorderScorer(meaning, "0", tensors())
+    by_hand = DisorderScorer(meaning, "0", tensors(), by_hand=True)
+    night = [Stage.N2, Stage.N2, Stage.N3, Stage.REM] * 100
+    one, other = (after(night, subject).probability for subject in (served, by_hand))
+    logits = np.log(np.array([one, other]) / (1 - np.array([one, other])))
+    assert logits[1] == pytest.approx(1.5 * logits[0] - 0.3)
+
+
 def test_what_no_training_night_was_like_moves_the_score_only_so_far():
     slope = np.zeros((2, 1, N_FEATURES + 1))
     slope[:, :, 1] = 1.0  # the share of W, whose scale says that nobody is ever awake

@@ -19,7 +19,7 @@ import torch
 from sleepstream.stager.disorder import FARTHEST, MAX_UNSCORABLE, MIN_ASLEEP, ONSET_EPOCHS
 from sleepstream.stager.weights import ModelFiles
 from sleepstream_training.decoder.data import FEATURES, HYPNOGRAMS, sha256
-from sleepstream_training.disorder.cohort import Cohort, agreement
+from sleepstream_training.disorder.cohort import DECODED, SCORED, Cohort, agreement
 from sleepstream_training.disorder.linear import LinearCandidate
 from sleepstream_training.disorder.nested import Calibrated
 from sleepstream_training.disorder.recipe import ByAhi, Recipe
@@ -95,7 +95,8 @@ def card(name: str, story: Story) -> str:
         "folds": recipe.validation.folds,
         "inner_folds": recipe.validation.inner_folds,
         "best": story.best.candidate.name,
-        "slope": f"{story.best.slope:.2f}",
+        "slope_scored": f"{story.best.slope[SCORED]:.2f}",
+        "slope_decoded": f"{story.best.slope[DECODED]:.2f}",
         "chosen": _chosen(story.chosen),
         "tables": "\n\n".join(f"**{t.title}**\n\n{t.markdown()}" for t in story.tables),
         "command": story.command,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -35,7 +35,7 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
     """The cross-validation was asked to stop, and has kept its folds."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Calibrated(Generic[SomeCandidate]):
     """A candidate, and what the inner folds make of its logits.
 
@@ -45,14 +45,19 @@ class Calibrated(Generic[SomeCandidate]):
         Which one.
     loss : float
         Log-loss in the inner folds, calibrated (nats).
-    slope, intercept : float
-        What its logits are multiplied by, and what is then added.
+    slope, intercept : ndarray, shape (2,)
+        What its logits are multiplied by, and what is then added, by reading (scored, decoded).
     """
 
     candidate: SomeCandidate
     loss: float
-    slope: float
-    intercept: float
+    slope: Array
+    intercept: Array
+
+    def of(self, logits: Array) -> Array:
+        """Calibrate logits, shape (2, n_times, n_nights)."""
+        found: Array = logits * self.slope[:, None, None] + self.intercept[:, None, None]
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,10 +124,11 @@ def calibrated(
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     for train, test in folds.split(nights, cases[nights]):
         logits[:, :, nights[test]] = learners.learn(candidate, nights[train])[:, :, nights[test]]
-    by_hour = logits[:, : len(HOURS), nights].reshape(-1, len(nights))
-    slope, intercept = recalibration(by_hour, cases[nights])
-    loss = log_loss(slope * by_hour + intercept, cases[nights])
-    return Calibrated(candidate, loss, slope, intercept)
+    by_hour, groups = logits[:, : len(HOURS), nights], cases[nights]
+    slope, intercept = np.array([recalibration(rows, groups) for rows in by_hour]).T
+    found = Calibrated(candidate, 0.0, slope, intercept)
+    loss = log_loss(found.of(by_hour).reshape(-1, len(nights)), groups)
+    return replace(found, loss=loss)
 
 
 def recalibration(logits: Array, cases: Array) -> tuple[float, float]:
@@ -212,7 +218,7 @@ def _outer(
         best = min((judged[c] for c in candidates), key=lambda found: found.loss)
         if best.candidate not in learned:
             learned[best.candidate] = learners.learn(best.candidate, train)
-        logits.append(best.slope * learned[best.candidate] + best.intercept)
+        logits.append(best.of(learned[best.candidate]))
         chosen[family] = f"{best.candidate.family}: {best.candidate.name}"
     return np.stack(logits), chosen
 

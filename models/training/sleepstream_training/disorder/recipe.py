@@ -109,7 +109,7 @@ class Segments(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     compare: bool = True
-    passes: tuple[Some, ...] = (12, 24)
+    passes: tuple[Some, ...] = (20, 40)
     width: Some = 16
     n_heads: Some = 4
     dropout: Share = 0.3
@@ -132,7 +132,7 @@ class Validation(Struct, frozen=True, forbid_unknown_fields=True):
     repeats: Some = 3
     folds: Several = 5
     inner_folds: Several = 3
-    level: Annotated[float, Meta(ge=0, le=1)] = 0.65
+    level: Annotated[float, Meta(ge=0, le=1)] = 0.67
 
 
 class Training(Struct, frozen=True, forbid_unknown_fields=True):

@@ -29,7 +29,7 @@ from sleepstream_training.decoder.data import load_encoded, load_hypnograms
 from sleepstream_training.disorder import cohort as cohorts
 from sleepstream_training.disorder import tables
 from sleepstream_training.disorder.card import Story, card
-from sleepstream_training.disorder.cohort import Cohort
+from sleepstream_training.disorder.cohort import DECODED, SCORED, Cohort
 from sleepstream_training.disorder.linear import Linear, LinearCandidate
 from sleepstream_training.disorder.nested import Calibrated, Learners, Outcome, calibrated, nested
 from sleepstream_training.disorder.recipe import Recipe
@@ -238,7 +238,11 @@ def _write(order: Order, story: Story, learners: Learners) -> ModelFiles:
         kind="disorder",
         arch=ARCH,
         tensors=_tensors(learners, cohort, story.best, recipe),
-        options={**msgspec.to_builtins(recipe.words), "first_hour": story.first_hour},
+        options={
+            **msgspec.to_builtins(recipe.words),
+            "first_hour": story.first_hour,
+            "by_hand": _by_hand(story.best),
+        },
         card=card(order.out.name, story),
         license=recipe.license,
         trained_on=subjects_by_dataset(learned),
@@ -259,13 +263,21 @@ def _tensors(
         for _ in range(recipe.model.replicates)
     ]
     fits: list[Linear] = [whole, *(learners.linear.fit(candidate, d, whole) for d in drawn)]
-    stretched = [fit.calibrated(best.slope, best.intercept).coefficients for fit in fits]
+    served = float(best.slope[DECODED]), float(best.intercept[DECODED])
+    stretched = [fit.calibrated(*served).coefficients for fit in fits]
     arrays = {
         "mean": whole.mean,
         "scale": whole.scale,
         "coefficients": np.stack(stretched, axis=1),
     }
     return {name: torch.from_numpy(array).float() for name, array in arrays.items()}
+
+
+def _by_hand(best: Calibrated[LinearCandidate]) -> list[float]:
+    """Return what turns served logits into those of hypnograms scored by a person."""
+    slope = best.slope[SCORED] / best.slope[DECODED]
+    intercept = best.intercept[SCORED] - slope * best.intercept[DECODED]
+    return [round(float(slope), 4), round(float(intercept), 4)]
 
 
 def _digest_of(nights: list[Night], cases: Array) -> str:

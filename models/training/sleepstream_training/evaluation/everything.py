@@ -97,7 +97,7 @@ def _score(score: ModelFiles, nights: Sequence[Night], digest: str, say: Say) ->
     except RecordingError as error:
         say(str(error))
         return
-    scorer = DisorderScorer.load(score)
+    scorer = DisorderScorer.load(score, by_hand=True)
     made = [t for c in disorder.contrasts(parts.unseen) for t in disorder.tables(c, scorer)]
     yield Topic("disorder", {"nights": digest, "disorder": score.fingerprint}, made)
 

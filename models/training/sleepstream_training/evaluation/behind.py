@@ -1,8 +1,9 @@
 """Decoders behind an encoder that errs: how much they mend, and what they then foresee.
 
 In come nights with the probabilities of an encoder that sees spectral features only, and decoders;
-out go staging and forecast tables, for that encoder and for spoiled versions of it: another
-temperature, biases, a blind spot, noise. These stand for encoders that the decoder never met.
+out go staging and forecast tables, for that encoder and for versions of it that are spoiled, anew
+for every night: another temperature, biases, a blind spot, noise. These stand for encoders that the
+decoder never met.
 """
 
 from __future__ import annotations
@@ -23,9 +24,6 @@ from sleepstream_training.nights import Night, period
 
 ABOUT = "behind a features-only encoder"
 SPOILED = "behind spoiled encoders"
-N_SPOILED = 3
-"""Spoiled encoders for each night."""
-
 LONG_WAKE, MAX_EPOCHS = 240, 2880
 """Epochs before the sleep period that make a long wake; longer recordings are left out."""
 
@@ -55,18 +53,19 @@ def tables(
     spoiled: dict[str, list[StageCounts]] = {name: [] for name in methods}
     for night in nights:
         tokens = soft(night)
-        worse = [_spoiled(tokens, rng) for _ in range(N_SPOILED)]
+        worse = replace(tokens, probs=distort(tokens.probs, rng))
         for name, method in methods.items():
-            said, *of_worse = method([tokens, *worse])
+            said, of_worse = method([tokens, worse])
             stages[name].append(metrics.count(tokens.stages, said.now))
             coming[name].append(forecasts.count(tokens.stages, said))
-            spoiled[name] += [metrics.count(tokens.stages, its.now) for its in of_worse]
+            spoiled[name].append(metrics.count(tokens.stages, of_worse.now))
         on_night()
     subjects = [night.subject for night in nights]
-    thrice = [subject for subject in subjects for _ in range(N_SPOILED)]
     return [
         *staging.whole("behind", ABOUT, staging.grouped(subjects, stages), ours),
-        staging.agreement("behind-spoiled", f"Staging {SPOILED}", staging.grouped(thrice, spoiled)),
+        staging.agreement(
+            "behind-spoiled", f"Staging {SPOILED}", staging.grouped(subjects, spoiled)
+        ),
         *forecasting.whole("behind", ABOUT, forecasting.grouped(subjects, coming), ours),
     ]
 
@@ -110,7 +109,3 @@ def after_long_wake(
     groups = staging.grouped(subjects, counts)
     note = f"{len(subjects)} nights, filled with other nights' probabilities."
     return [staging.agreement("long-wake", "Staging after hours of wake", groups, note)]
-
-
-def _spoiled(tokens: Tokens, rng: np.random.Generator) -> Tokens:
-    return replace(tokens, probs=distort(tokens.probs, rng))

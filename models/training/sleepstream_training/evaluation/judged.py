@@ -167,9 +167,10 @@ def behind_features(
     say(f"{len(nights)} nights of {n_subjects} subjects that no decoder has learned from")
     methods: dict[str, Method] = {ALONE: each(Markov())}
     methods |= {model.name: of_model(model) for model in models}
+    judged = models[-1].name
     known = {id(n) for m in models for n in split(recordings, trained_on(m) or {}).known}
     others = [night for night in recordings if id(night) not in known]
     return [
-        *behind.tables(nights, methods, models[-1].name, on_night),
-        *behind.after_long_wake(others, nights, methods),
+        *behind.tables(nights, methods, judged, on_night),
+        *behind.after_long_wake(others, nights, {key: methods[key] for key in (ALONE, judged)}),
     ]

@@ -207,9 +207,12 @@ def _checked(night: LiveNight, stream: str, channel: str, models: dict[str, str]
     _compare("derivation", {"channel": night.channel}, {"channel": channel})
     _compare("models", msgspec.json.decode(night.models), models)
     try:
-        return msgspec.json.decode(night.state or "null", type=EpocherState)
+        state = msgspec.json.decode(night.state or "null", type=EpocherState)
     except msgspec.MsgspecError as error:
         raise _NotThisOneError("its record does not say how to go on") from error
+    if state.n_epochs != night.n_epochs:
+        raise _NotThisOneError("its record contradicts itself on how many epochs there are")
+    return state
 
 
 def _compare(what: str, then: Any, now: dict[str, Any]) -> None:

@@ -217,6 +217,10 @@ def another_shape(bench: Bench) -> None:
     bench.store._db.execute("""UPDATE epoch SET state = '{"n_epochs": "many"}'""")
 
 
+def too_few(bench: Bench) -> None:
+    bench.store._db.execute("UPDATE epoch SET state = json_set(state, '$.n_epochs', 2)")
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -226,6 +230,7 @@ def another_shape(bench: Bench) -> None:
         (no_epoch, "epoch 1 is not on record"),
         (no_state, "does not say how to go on"),
         (another_shape, "does not say how to go on"),
+        (too_few, "contradicts itself"),
     ],
 )
 def test_what_cannot_go_on_begins_anew_and_says_why(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,17 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from sleepstream_training.evaluation import documents, stager
+from sleepstream_training.evaluation import behind, documents, stager
 from sleepstream_training.evaluation.intervals import Figure
-from sleepstream_training.evaluation.methods import hard, load_gpt, of_model, run_together
+from sleepstream_training.evaluation.methods import (
+    baselines,
+    hard,
+    load_gpt,
+    of_model,
+    run_together,
+)
 from sleepstream_training.evaluation.tables import Column, Table
-from sleepstream_training.nights import read_nights
+from sleepstream_training.nights import Night, period, read_nights
 
 from sleepstream.cli import cli
 from sleepstream.corpora.catalogue import find
@@ -319,6 +326,41 @@ def test_figures_are_kept_for_programs(tmp_path: Path) -> None:
         "kappa": {"value": None, "interval": None},
         "gain": None,
     }
+
+
+def test_all_figures_go_where_they_belong_and_are_the_same_again(
+    make_edf: MakeEdf, tmp_path: Path
+) -> None:
+    notes = [(0.0, 60.0, "Sleep stage W"), (60.0, 60.0, "Sleep stage 2")]
+    make_edf("data/raw_eeg/a.edf", seconds=120, notes=notes)
+    document = tmp_path / "doc.md"
+    document.write_text("<!-- figures: robustness -->\n<!-- end of figures -->\n")
+    words = ("all", "--data", tmp_path / "data", "--figures", tmp_path, "--write", document)
+    texts = []
+    for _ in range(2):
+        assert run(*words).exit_code == 0
+        texts.append(document.read_text() + (tmp_path / "stager.json").read_text())
+    assert texts[0] == texts[1]
+    signals = ("as recorded", "gain x0.3", "gain x3", "at 64 Hz", "at 512 Hz")
+    assert all(f"| a | {signal} |" in texts[0] for signal in signals)
+    names = {
+        table["name"] for table in json.loads((tmp_path / "stager.json").read_text())["tables"]
+    }
+    assert {"encoders", "robustness", "stager-recordings", "stager-reliability"} <= names
+
+
+def test_a_long_wake_is_told_apart_from_a_short_one() -> None:
+    stages = np.array([0] * 300 + [int(code) for code in made_up(3, 200)] + [0] * 20)
+    probs = (0.8 * np.eye(5) + 0.04)[stages].astype(np.float32)
+    night = Night("n", "s", "sleep-edf-sc", stages, probs=probs)
+    (table,) = behind.after_long_wake([night], [night], {"alone": baselines([])["Markov"]})
+    assert [row[0] for row in table.rows] == [
+        "alone, from hours before",
+        "alone, from 30 min before",
+    ]
+    assert table.rows[0][1] == table.rows[1][1] == len(stages[period(stages)])
+    short = replace(night, stages=stages[200:], probs=probs[200:])
+    assert behind.after_long_wake([short], [night], {}) == []
 
 
 @pytest.mark.data

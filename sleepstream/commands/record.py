@@ -183,8 +183,11 @@ class Record:
             item = self._waiting[0]
             try:
                 if self._night is None:
-                    item = next(each for each in self._waiting if isinstance(each, _Closed))
-                    self._night = self._begun(item)
+                    closed = [each for each in self._waiting if isinstance(each, _Closed)]
+                    if not closed:
+                        return  # it begins with an epoch
+                    item = closed[0]
+                    self._night = self._begun(closed[0])
                 elif isinstance(item, Event):
                     self._night.event(item)
                 elif isinstance(item, ClockOffset):

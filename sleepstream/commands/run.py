@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -83,8 +84,9 @@ def run(settings: Settings) -> int:
 
         stager = load_stager(settings, say)
         life.ready()
+        house = _House(settings, stager, store, life, say, asked_to_stop)
         try:
-            report = _search(settings, query, stager, store, life, say, asked_to_stop)
+            report = _search(house, query)
         except StreamError:
             if not stop.is_set():
                 raise
@@ -113,39 +115,36 @@ class _Stages:
             self.hypnogram.append(estimate.stage)
 
 
-def _search(  # noqa: PLR0917 - the rooms of one night
-    settings: Settings,
-    query: Query,
-    stager: Stager,
-    store: NightStore,
-    life: LifeSigns,
-    say: Console,
-    stop: Callable[[], bool],
-) -> NightReport | None:
+@dataclass(frozen=True, slots=True)
+class _House:
+    """What is there before the stream is."""
+
+    settings: Settings
+    stager: Stager
+    store: NightStore
+    life: LifeSigns
+    say: Console
+    stop: Callable[[], bool]
+
+
+def _search(house: _House, query: Query) -> NightReport | None:
     """Find the stream and stage its night; None if somebody stopped us before it was there."""
-    info = find(query, settings.stream.timeout, say.print, stop)
+    info = find(query, house.settings.stream.timeout, house.say.print, house.stop)
     if info is None:
         return None
-    with LslSource(info, stop) as source:
-        return _night(settings, source, stager, store, life, say, stop)
+    with LslSource(info, house.stop) as source:
+        return _night(house, source)
 
 
-def _night(  # noqa: PLR0917 - the rooms of one night
-    settings: Settings,
-    source: LslSource,
-    stager: Stager,
-    store: NightStore,
-    life: LifeSigns,
-    say: Console,
-    stop: Callable[[], bool],
-) -> NightReport:
+def _night(house: _House, source: LslSource) -> NightReport:
     """Stage one night from the first sample to the last."""
+    settings, life, stop = house.settings, house.life, house.stop
     about = source.description
     choices = choose_all(about.labels, about.units, settings.derivations(), settings.stream.units)
     board = _dashboard(settings, synthetic=about.synthetic)
     on_screen = _wants_screen(settings)
-    speak = board.notice if on_screen else say.print
-    record = _record(settings, store, about, choices, speak)
+    speak = board.notice if on_screen else house.say.print
+    record = _record(settings, house.store, about, choices, speak)
     stages = _Stages()
     life.held = record.held
 
@@ -158,36 +157,14 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     with ExitStack() as stack:
         sinks: list[Sink] = [record, stages, life]  # on disk before anybody is told
         if settings.output.lsl_out:
-            sinks.append(stack.enter_context(_outlets(settings, about, choices, stager, stop)))
+            sinks.append(
+                stack.enter_context(_outlets(settings, about, choices, house.stager, stop))
+            )
         sinks.append(board)
         if not on_screen:
             sinks.append(_lines(settings))
         _connect(source, choices, tell)
-        past = look_back(
-            store,
-            settings,
-            stream=identity(about),
-            channel=choices.label,
-            stager=stager,
-            say=say,
-            stop=stop,
-        )
-
-        def go_on(past: Past) -> None:
-            record.go_on(past.night.id)
-            for estimate in past.estimates:
-                stages.show(estimate)
-                board.show(estimate)
-            if not about.synthetic:
-                board.began(datetime.fromisoformat(past.night.started_utc).astimezone())
-
-        bed = Bed(
-            epocher(settings, about.sfreq, choices),
-            stager,
-            settings.staging.provisional,
-            keep=record.keep,
-            begin=Resumption(past, settings, stager=stager, go_on=go_on, tell=tell).decide,
-        )
+        bed = _bed(house, about, choices, record=record, stages=stages, board=board, tell=tell)
         if on_screen:
             stack.enter_context(DashboardScreen(board))
         watch = LiveWatch([board, life], _health(about, choices), record.clock)
@@ -209,10 +186,50 @@ def _night(  # noqa: PLR0917 - the rooms of one night
     return NightReport(
         bed=settings.night.bed,
         night=record.night_id,
-        store=store.path,
+        store=house.store.path,
         ended=reason,
         n_epochs=len(stages.hypnogram),
         statistics=stages.hypnogram.statistics(),
+    )
+
+
+def _bed(
+    house: _House,
+    about: StreamDescription,
+    choices: Choices,
+    *,
+    record: Record,
+    stages: _Stages,
+    board: Dashboard,
+    tell: Callable[[Event], None],
+) -> Bed:
+    """Look for a night that was cut off; return the bed that goes on with it, or begins anew."""
+    settings = house.settings
+    past = look_back(
+        house.store,
+        settings,
+        stream=identity(about),
+        channel=choices.label,
+        stager=house.stager,
+        say=house.say,
+        stop=house.stop,
+    )
+
+    def go_on(past: Past) -> None:
+        record.go_on(past.night.id)
+        for estimate in past.estimates:
+            stages.show(estimate)
+            board.show(estimate)
+        if not about.synthetic:
+            board.began(datetime.fromisoformat(past.night.started_utc).astimezone())
+
+    earlier = Resumption(past, settings, stager=house.stager, go_on=go_on, tell=tell)
+    return Bed(
+        epocher(settings, about.sfreq, choices),
+        house.stager,
+        settings.staging.provisional,
+        keep=record.keep,
+        begin=earlier.decide,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -137,6 +138,17 @@ def test_what_is_left_at_the_end_goes_beside(
     assert str(beside) in str(caught.value)
     lines = beside.read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+
+
+def test_a_first_epoch_that_no_disk_would_take_does_not_end_the_night(
+    bench: Callable[[], Bench],
+) -> None:
+    night = bench()
+    night.record.tell(Event("connected", 99.0, "connected"))
+    night.record.show(replace(an_estimate(0), confidence=float("nan")))
+    assert "left out" in night.warnings[0]
+    night.record.show(an_estimate(1))
+    assert night.epochs() == [1]
 
 
 def test_an_entry_that_no_disk_would_take_does_not_hold_up_the_others(

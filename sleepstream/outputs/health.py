@@ -245,10 +245,6 @@ class LifeSigns:
 
     def _write(self) -> None:
         self._health = replace(self._health, written=_now(), n_held=self.held())
-        verdict = judge(Found(self._health, 0.0, staged=True), self._health.written)
-        if verdict.sentence != self._sentence:
-            self._sentence = verdict.sentence
-            self._manager.status(verdict.sentence)
         new = self._path.with_name(f"{self._path.name}.new")
         try:
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
@@ -257,6 +253,10 @@ class LifeSigns:
         except OSError:
             with contextlib.suppress(OSError):
                 os.utime(self._path)  # a full disk has no room for words, but for this
+        verdict = judge(Found(self._health, 0.0, staged=True), self._health.written)
+        if verdict.sentence != self._sentence:
+            self._sentence = verdict.sentence
+            self._manager.status(verdict.sentence)
 
 
 def health_file(store: Path, bed: str) -> Path:

@@ -120,6 +120,8 @@ def find(
         if fitting:
             # one more look: a second stream of that name may only be a little later
             around |= look_around(stop=stop)
+            if stop():
+                break
             fitting = query.among(around)
             if len(fitting) > 1:
                 raise _ambiguous(query, fitting)

@@ -25,13 +25,13 @@ from sleepstream.messages import (
     Surplus,
     frozen,
 )
-from sleepstream.signal import quality
 from sleepstream.signal.fallback import POOR, Hysteresis, Standing, in_words
 from sleepstream.signal.levels import Level, log_ratio, updated
 from sleepstream.signal.montage import Choices, Montage
 from sleepstream.signal.quality import Usual
 from sleepstream.signal.timeline import Anchor, Run, Timeline
 from sleepstream.signal.track import Cut, Track
+from sleepstream.signal.units import check_unit
 
 Note = Gap | Surplus | ChannelChange | str
 """What is found beside the epochs; a plain string is a warning."""
@@ -266,7 +266,7 @@ class Epocher:
         """
         if first.valid < self._min_valid or self._tracks[0].usual.in_range:
             return
-        doubt = quality.check_unit(first.data, self.choices.unit)
+        doubt = check_unit(first.data, self.choices.unit)
         if doubt and not self._unit_warned:
             self._unit_warned = True
             self._notes.append(doubt)

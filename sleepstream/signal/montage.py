@@ -18,7 +18,7 @@ import numpy as np
 
 from sleepstream.errors import ChannelError
 from sleepstream.messages import Float32Array
-from sleepstream.signal.quality import UNITS
+from sleepstream.signal.units import UNITS
 
 PREFERRED = (
     *("Fpz-Cz", "C4-M1", "C3-M2", "F4-M1", "F3-M2", "Fz-Cz", "Cz-Oz", "Pz-Oz"),

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sleepstream.errors import UnitError
 from sleepstream.messages import EPOCH_S, SFREQ, Artefacts, Float32Array, Quality
 from sleepstream.signal.spectra import BandMeter, MainsMeter
+from sleepstream.signal.units import PLAUSIBLE_UV, robust_amplitude, unit_that_fits
 
 FLAT_UV = 0.05
 """A second that moves less than this is flat: below the noise of any amplifier."""
@@ -73,16 +73,7 @@ MIN_TELLING_S = 10
 MENTIONED_S = 0.1
 """What lasted for less is not worth words: a sender that is slow is a sample short now and then."""
 
-PLAUSIBLE_UV = (0.3, 3000.0)
-"""Robust amplitude (scaled median absolute deviation) that some recorder on some head may give."""
-
-CERTAIN_UV = (3.0, 300.0)
-"""Robust amplitude that sleep EEG certainly has; used to say which unit would explain it."""
-
 _SECOND = int(SFREQ)  # verdicts are given second by second
-
-UNITS = {"V": 1e6, "mV": 1e3, "uV": 1.0, "nV": 1e-3}
-"""Microvolts in one of each unit."""
 
 Seconds = npt.NDArray[np.bool_]
 
@@ -341,67 +332,3 @@ def _dead_seconds(sent: Float32Array, whole: Seconds) -> tuple[Seconds, Seconds]
         (sent == sent.min(axis=1, keepdims=True)).mean(axis=1),
     )
     return flat, whole & ~flat & (on_extreme > STUCK_FRACTION)
-
-
-def robust_amplitude(samples: Float32Array) -> float:
-    """Return 1.4826 times the median absolute deviation, in the unit of `samples`."""
-    return float(1.4826 * np.median(np.abs(samples - np.median(samples))))
-
-
-def check_unit(conditioned: Float32Array, unit: str) -> str | None:
-    """Hold the amplitude of a signal against the unit in which it was declared.
-
-    Parameters
-    ----------
-    conditioned : ndarray of float32
-        High-passed signal, believed to be in microvolts.
-    unit : str
-        The unit it was declared in (or assumed).
-
-    Returns
-    -------
-    str or None
-        None where the amplitude tells nothing yet (nothing moves). Otherwise a warning where the
-        numbers look like another unit but may as well come from electrodes that are not on yet;
-        an empty string where all is well.
-
-    Raises
-    ------
-    UnitError
-        Volts were taken for microvolts or the other way round: no electrode does that.
-    """
-    amplitude = robust_amplitude(conditioned)
-    if amplitude == 0:
-        return None
-    if PLAUSIBLE_UV[0] <= amplitude <= PLAUSIBLE_UV[1]:
-        return ""
-    other = unit_that_fits(amplitude, unit)
-    if other is None:
-        return None
-    factor = UNITS[other] / UNITS.get(unit, 1.0)
-    found = (
-        f"a typical amplitude of {amplitude:.3g} µV, which would be {amplitude * factor:.3g} µV if "
-        f"the numbers were in {other}"
-    )
-    if max(factor, 1 / factor) > 1e3:
-        raise UnitError(
-            f"EEG of about 10 to 100 µV in the declared unit, {unit}",
-            found,
-            f"mend the unit at the sender, or tell us the true one: --units {other}",
-        )
-    return f"{found}; if the electrodes are on, say --units {other}"
-
-
-def unit_that_fits(amplitude_uv: float, unit: str) -> str | None:
-    """Return the unit in which an amplitude would be that of sleep EEG; None if there is none.
-
-    Parameters
-    ----------
-    amplitude_uv : float
-        Robust amplitude, believed to be in microvolts.
-    unit : str
-        The unit that made us believe so.
-    """
-    as_declared = amplitude_uv / UNITS.get(unit, 1.0)
-    low, high = CERTAIN_UV
-    return next((u for u, scale in UNITS.items() if low <= as_declared * scale <= high), None)

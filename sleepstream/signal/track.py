@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sleepstream.messages import EPOCH_N_SAMPLES, SFREQ, Float32Array
-from sleepstream.signal import quality
 from sleepstream.signal.filters import HighPass, Resampler
-from sleepstream.signal.quality import Judge, Stretch, Usual, Verdict
+from sleepstream.signal.quality import ABSURD_UV, Judge, Stretch, Usual, Verdict
 from sleepstream.signal.ring import Ring
 from sleepstream.signal.timeline import fill_missing
 
@@ -104,7 +103,7 @@ class Track:
         derived : ndarray of float32, shape (n_samples,)
             Microvolts; NaN where missing. Absurd values are made so.
         """
-        derived[~(np.abs(derived) < quality.ABSURD_UV)] = np.nan
+        derived[~(np.abs(derived) < ABSURD_UV)] = np.nan
         if not self._settled:
             # Filters settle on the first real sample of a run, wherever the run was cut.
             n = int(np.argmax(np.isfinite(derived))) if np.isfinite(derived).any() else derived.size

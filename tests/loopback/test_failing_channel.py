@@ -32,6 +32,7 @@ kind = "flat"
 start_s = {30 * FLAT_FROM}
 length_s = {30 * N_FLAT}
 channels = ["EEG C4-M1"]
+level_uv = LEVEL
 """
 
 
@@ -71,9 +72,11 @@ def test_the_second_takes_over_and_the_first_comes_back(
         output=Output(json=True),
         channels=(Channel("C4-M1"), Channel("C3-M2")),
     )
-    faults = tmp_path / "faults.toml"
-    faults.write_text(FAULTS, encoding="utf-8")
     whole = recording(tmp_path / "whole.edf", flat=False)
+    failed = recording(tmp_path / "failed.edf", flat=True)
+    flat = edfio.read_edf(failed).signals[0].data[int(30 * FLAT_FROM * SFREQ)]  # not quite zero
+    faults = tmp_path / "faults.toml"
+    faults.write_text(FAULTS.replace("LEVEL", repr(float(flat))), encoding="utf-8")
     arguments = [str(whole), "--stream-name", name, "--source-id", name, "--speed", "max"]
     player = subprocess.Popen(
         [sys.executable, "-m", "sleepstream_replay", *arguments, "--faults", str(faults)]
@@ -90,6 +93,11 @@ def test_the_second_takes_over_and_the_first_comes_back(
     assert [e["derivation"] for e in final] == [
         "EEG C3-M2" if epoch in second else "EEG C4-M1" for epoch in range(N_EPOCHS)
     ]
+    gains = [e["gain"] for e in final]
+    assert gains[:TAKEN_OVER] == [1.0] * TAKEN_OVER
+    assert 0.5 < gains[TAKEN_OVER] < 0.75  # it is made 0.6 times as large
+    assert len(set(gains[TAKEN_OVER:TAKEN_BACK])) == 1
+    assert gains[-1] == pytest.approx(1.0, rel=0.05)
     unscorable = [e["epoch"] for e in final if e["stage"] == "?"]
     assert unscorable == list(range(FLAT_FROM, TAKEN_OVER))
     assert {e["quality"]["verdict"] for e in final if e["stage"] == "?"} == {
@@ -115,7 +123,6 @@ def test_the_second_takes_over_and_the_first_comes_back(
     ]
     assert json.loads(json.dumps(stored)) == [said(e) for e in final]
 
-    failed = recording(tmp_path / "failed.edf", flat=True)
     assert score(settings, failed, store=False, out=None, as_json=True) == 0
     scored = json.loads(capfd.readouterr().out)["estimates"]
     assert [said(e) for e in scored] == [said(e) for e in final]

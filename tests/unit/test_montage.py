@@ -7,7 +7,7 @@ import pytest
 
 from sleepstream.errors import ChannelError, UnitError
 from sleepstream.signal.montage import choose, normalise, parse_unit
-from sleepstream.signal.quality import check_unit
+from sleepstream.signal.units import check_unit
 
 
 @pytest.mark.parametrize(

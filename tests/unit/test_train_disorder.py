@@ -336,7 +336,7 @@ def test_the_command_fits_a_score_on_a_few_nights(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     model = weights.find(str(tmp_path / "mine"), "disorder")
-    assert len(model.description["trained_on"]["physionet2018"]) == 24
+    assert len(model.description["trained_on"]["physionet2018"]) == 16
     assert "seed 3" in model.card
     assert "{" not in model.card
     assert "decoder states, transformer" in model.card
@@ -344,7 +344,7 @@ def test_the_command_fits_a_score_on_a_few_nights(tmp_path: Path) -> None:
 
 
 def few_data(folder: Path) -> None:
-    """Make a data folder of twelve nights of each group, and of few epochs with features."""
+    """Make a data folder of eight nights of each group, and of few epochs with features."""
     lines = (DATA / "hypnograms" / "nights.jsonl").read_text(encoding="utf-8").splitlines()
     chosen: dict[str, list[str]] = {"severe": [], "none": [], "sleep-edf": []}
     for text in lines:
@@ -353,14 +353,14 @@ def few_data(folder: Path) -> None:
         group = "sleep-edf" if line["dataset"] == "sleep-edf-sc" else ""
         if ahi is not None and not 5 <= ahi < 30:
             group = "severe" if ahi >= 30 else "none"
-        if group and len(chosen[group]) < 12:
+        if group and len(chosen[group]) < 8:
             chosen[group].append(text)
     (folder / "hypnograms").mkdir(parents=True)
     kept = "\n".join(text for texts in chosen.values() for text in texts)
     (folder / "hypnograms" / "nights.jsonl").write_text(kept, encoding="utf-8")
     with np.load(DATA / "sleep_edf_features" / "fpzcz_34.npz") as file:
-        subjects = list(dict.fromkeys(file["subject"].tolist()))[:10]
-        rows = np.flatnonzero(np.isin(file["subject"], subjects))[::3]
+        subjects = list(dict.fromkeys(file["subject"].tolist()))[:8]
+        rows = np.flatnonzero(np.isin(file["subject"], subjects))[::8]
         arrays = {key: file[key][rows] for key in ("x", "y", "record", "subject")}
     (folder / "sleep_edf_features").mkdir()
     np.savez(folder / "sleep_edf_features" / "fpzcz_34.npz", **arrays)

@@ -174,7 +174,11 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True):
     validation: Validation = Validation()
     training: Training = Training()
 
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as what JSON can hold."""
+    def decisive(self) -> dict[str, Any]:
+        """Return all that decides what the cross-validation finds, as what JSON can hold."""
         tree: dict[str, Any] = msgspec.to_builtins(self)
+        for words in ("about", "words", "license"):
+            tree.pop(words)
+        tree["model"].pop("replicates")
+        tree["validation"].pop("level")
         return tree

@@ -164,7 +164,7 @@ def _judge(
     stop: Callable[[], bool],
 ) -> Outcome:
     recipe = order.recipe
-    settled = [decoder.fingerprint, recipe.as_json(), _digest_of(cohort.nights, cohort.cases)]
+    settled = [decoder.fingerprint, recipe.decisive(), _digest_of(cohort.nights, cohort.cases)]
     kept = order.work / f"{order.out.name}-{_digest(settled)}"
     reporter.say(f"nested cross-validation (kept in {kept})")
     return nested(

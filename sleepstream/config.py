@@ -23,6 +23,7 @@ FILE_NAME = "sleepstream.toml"
 CHANNELS = "channels"
 
 Seconds = Annotated[float, Meta(ge=0, le=7 * 86400)]
+FilePath = Annotated[str, Meta(pattern=r"^[^\x00]*$")]  # what no system takes in a path
 
 
 def _doc(text: str) -> Meta:
@@ -66,6 +67,9 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     encoder: Annotated[str, _doc("Encoder: a model's name, or a folder")] = "tinysleepnet"
     decoder: Annotated[str, _doc("Decoder: a model's name, a folder, or none")] = "gpt"
     disorder: Annotated[str, _doc("Disorder score: a model's name, a folder, or none")] = "apnoea"
+    familiarity: Annotated[
+        str, _doc("Judge of whether it is sleep EEG at all: a model's name, a folder, or none")
+    ] = "sleep-eeg"
     device: Annotated[
         Literal["auto", "cpu", "cuda"], _doc("Where the networks run: auto, cpu or cuda")
     ] = "auto"
@@ -104,7 +108,7 @@ class Night(Struct, frozen=True, forbid_unknown_fields=True):
         _doc("Name of the bed, used in outlets and records: letters and digits, no person's name"),
     ] = "bed1"
     store: Annotated[
-        str, _doc("File that keeps the nights; empty: nights.sqlite in the user's data folder")
+        FilePath, _doc("File that keeps the nights; empty: nights.sqlite in the user's data folder")
     ] = ""
     keep_signal: Annotated[
         bool,
@@ -131,7 +135,7 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True):
         False
     )
     picture: Annotated[
-        str,
+        FilePath,
         _doc("File for a picture of the dashboard when the night ends, .svg or .txt; empty: none"),
     ] = ""
 
@@ -159,9 +163,20 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
         return tuple(filter(None, (part.strip() for part in self.stream.channel.split(","))))
 
     def store_path(self) -> Path:
-        """Return the file that keeps the nights."""
+        """Return the file that keeps the nights.
+
+        Raises
+        ------
+        SettingsError
+            It is in the home of somebody who has none.
+        """
         if self.night.store:
-            return Path(self.night.store).expanduser()
+            try:
+                return Path(self.night.store).expanduser()
+            except RuntimeError as error:
+                raise SettingsError(
+                    "a file for the nights (night.store)", str(error), "write its path without ~"
+                ) from error
         return platformdirs.user_data_path("sleepstream") / "nights.sqlite"
 
 
@@ -328,7 +343,7 @@ def toml_value(value: str | bool | float) -> str:
 def _read(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # tomllib lets more through than its own
         raise SettingsError(
             f"settings in TOML in {file}",
             str(error),

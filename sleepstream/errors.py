@@ -18,6 +18,8 @@ it without a traceback and leaves with the exit code of its class.
 
 from __future__ import annotations
 
+from sleepstream.plain import printable_lines
+
 
 class SleepstreamError(Exception):
     """Something that the user can understand and mend.
@@ -41,7 +43,8 @@ class SleepstreamError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.sought}\n  found: {self.found}\n  do:    {self.remedy}"
+        # what was found is quoted, and may come from anywhere
+        return printable_lines(f"{self.sought}\n  found: {self.found}\n  do:    {self.remedy}")
 
 
 class SettingsError(SleepstreamError):

@@ -10,3 +10,8 @@ from __future__ import annotations
 def printable(text: str) -> str:
     """Return `text` with each character that cannot be shown, or steers a terminal, as ``?``."""
     return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Do the same to a text of several lines, which stay lines."""
+    return "\n".join(map(printable, text.split("\n")))

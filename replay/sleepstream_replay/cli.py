@@ -65,7 +65,7 @@ class _Failure(click.ClickException):
     exit_code = ReplayError.exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(self.format_message(), err=file is None, file=file)
+        click.echo(_shown(self.format_message()), err=file is None, file=file)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -272,7 +272,12 @@ def _clock(seconds: float) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(_shown(text), err=True)
+
+
+def _shown(text: str) -> str:
+    """Return `text` without what would steer a terminal: labels come out of foreign files."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from sleepstream.corpora.catalogue import Found, scan
 from sleepstream.corpora.scoring import MOVEMENT, UNSCORED
 from sleepstream.errors import ChannelError, RecordingError, SettingsError
 from sleepstream.messages import STAGES
-from sleepstream.plain import printable
+from sleepstream.plain import printable, printable_lines
 
 SLEEP_EDF_SUBJECTS = {
     "sleep-edf": [s for s in range(83) if s not in {39, 68, 69, 78, 79}],
@@ -64,7 +64,7 @@ def list_recordings(path: Path, corpus: str | None, *, as_json: bool) -> int:
         subjects = {row["subject"] for row in rows}
         say.print(f"{len(rows)} recordings of {len(subjects)} subjects in {path}")
     for row in bad:
-        say.print(f"sleepstream: {row['recording']}: {row['error']}")
+        say.print(printable_lines(f"sleepstream: {row['recording']}: {row['error']}"))
     return RecordingError.exit_code if bad else 0
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sleepstream import config
 from sleepstream.errors import ModelError
+from sleepstream.plain import printable, printable_lines
 
 if TYPE_CHECKING:
     from sleepstream.stager.weights import ModelFiles
@@ -109,7 +110,7 @@ def show_model(name: str, *, as_json: bool) -> int:
         return _json(_model(model) | {"description": model.description, "card": model.card})
     from rich.markdown import Markdown  # noqa: PLC0415
 
-    Console().print(Markdown(model.card or "This model has no card."))
+    Console().print(Markdown(printable_lines(model.card or "This model has no card.")))
     _say(f"{model.folder}  sha256 {model.sha256}")
     return 0
 
@@ -166,7 +167,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from sleepstream.corpora.scoring import Bout, code_of
-from sleepstream.corpora.tables import read_text
+from sleepstream.corpora.tables import LONGEST_S, read_text
 from sleepstream.errors import RecordingError
 from sleepstream.plain import printable
 
@@ -67,7 +67,7 @@ def _seconds(path: Path, event: ElementTree.Element, name: str) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not 0 <= value < float("inf"):
+    if not 0 <= value < LONGEST_S:
         raise _refused(path, f"a stage with {name} {text!r}")
     return value
 

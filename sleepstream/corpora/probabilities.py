@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sleepstream.errors import RecordingError
@@ -21,6 +21,9 @@ TOLERANCE = 0.03
 
 LONGEST_GAP = 2880
 """Epochs that a table may leave out in one place: a day. More is a typing error."""
+
+LARGEST = 1e12
+"""No epoch has a larger number or onset, not even in seconds since 1970."""
 
 _NAMES = {"w": Stage.W, "wake": Stage.W, "r": Stage.REM} | {s.name.lower(): s for s in STAGES}
 _EPOCH_NAMES = ("epoch", "")  # pandas leaves the name of an index empty
@@ -79,12 +82,12 @@ def parse(text: str, name: str) -> Probabilities:
     if len(lines) < 2:
         raise RecordingError(f"{_SHOW} in {name}", "no line below a header", "check the file")
     separator = max(",;\t", key=lines[0].count)
-    header = [cell.strip().lower() for cell in next(csv.reader(lines[:1], delimiter=separator))]
+    header = [cell.strip().lower() for cell in next(_cells(lines[:1], separator, name))]
     columns = _stage_columns(header, name)
     epoch, onset = _column(header, _EPOCH_NAMES), _column(header, _ONSET_NAMES)
     rows: list[Float32Array | None] = []
     places: list[_Place] = []
-    for number, cells in enumerate(csv.reader(lines[1:], delimiter=separator), start=2):
+    for number, cells in enumerate(_cells(lines[1:], separator, name), start=2):
         where = f"line {number} of {name}"
         values = cells or [""] * len(header)
         if len(values) != len(header):
@@ -94,6 +97,13 @@ def parse(text: str, name: str) -> Probabilities:
         rows.append(_row([_number(values[c], where) for c in columns], where))
         places.append(_place(values, epoch, onset, where))
     return _on_grid(rows, places, name)
+
+
+def _cells(lines: Sequence[str], separator: str, name: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines, delimiter=separator)
+    except csv.Error as error:
+        raise RecordingError(f"{_SHOW} in {name}", str(error), "write the table again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ def _number(text: str, where: str) -> float:
     except ValueError as error:
         raise RecordingError(
             f"a number with a decimal point in {where}",
-            repr(printable(text)),
+            repr(printable(text[:80])),
             "mend that line; leave the cells of an epoch without a score empty",
         ) from error
 
@@ -155,10 +165,16 @@ def _row(values: list[float], where: str) -> Float32Array | None:
 def _place(values: Sequence[str], epoch: int | None, onset: int | None, where: str) -> _Place:
     number = math.nan if epoch is None else _number(values[epoch], where)
     onset_s = math.nan if onset is None else _number(values[onset], where)
-    if epoch is not None and not number.is_integer():
+    if epoch is not None and not (number.is_integer() and abs(number) <= LARGEST):
         raise RecordingError(
             f"the number of an epoch in {where}",
             repr(printable(values[epoch])),
+            "mend that line, or leave the column out",
+        )
+    if onset is not None and abs(onset_s) > LARGEST:
+        raise RecordingError(
+            f"an onset in seconds in {where}",
+            repr(printable(values[onset])),
             "mend that line, or leave the column out",
         )
     return _Place(

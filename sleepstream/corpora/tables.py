@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ LARGEST_BYTES = 64 << 20
 """No scoring of a night is larger; what is, is something else."""
 
 DAY_S = 24 * 3600
+LONGEST_S = 1000.0 * DAY_S
+"""No scoring is longer, nor is anything in it further from its start."""
+
 _CAP_HEADER = re.compile(
     r"sleep stage\t(?:position\t)?time \[hh[:.]mm[:.]ss\]\tevent\tduration ?\[s\](?:\tlocation)?",
     re.IGNORECASE,
@@ -139,7 +142,7 @@ def read_csv(path: Path) -> list[Bout]:
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
     rows = csv.DictReader(text.splitlines(), delimiter=delimiter)
-    names = {name.strip().casefold(): name for name in rows.fieldnames or ()}
+    names = {name.strip().casefold(): name for name in _header(path, rows)}
     _check_columns(path, names)
     timed, unit_s = ("onset", 1.0) if "onset" in names else ("epoch", EPOCH_S)
     bouts = []
@@ -157,6 +160,13 @@ def read_csv(path: Path) -> list[Bout]:
             )
         )
     return bouts
+
+
+def _header(path: Path, rows: csv.DictReader[str]) -> Sequence[str]:
+    try:
+        return rows.fieldnames or ()
+    except csv.Error as error:
+        raise _bad_line(path, 1, "the header of a table", str(error)) from error
 
 
 def _csv_rows(
@@ -197,7 +207,7 @@ def _number(path: Path, number: int, text: str | None) -> float:
         value = float(text or "")
     except ValueError:
         value = float("nan")
-    if not abs(value) < float("inf"):
+    if not abs(value) < LONGEST_S:
         raise _bad_line(path, number, "a number of seconds", text or "nothing")
     return value
 

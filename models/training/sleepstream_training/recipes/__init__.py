@@ -58,7 +58,7 @@ def load(
     path = _path(model, recipe)
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # tomllib lets more than its own through
         raise SettingsError(
             f"a recipe in TOML in {path}", str(error), "mend that line, or copy a recipe that ships"
         ) from error
@@ -94,7 +94,7 @@ def parse_changes(assignments: Sequence[str]) -> dict[str, Any]:
             )
         try:
             changes[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             changes[key.strip()] = text.strip()
     return changes
 

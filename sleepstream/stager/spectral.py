@@ -53,9 +53,7 @@ POPULATION_SD = (
 """Of the training subjects of Sleep-EDF Expanded, Fpz-Cz, half an hour around sleep, with the gain
 taken out; they only bring the numbers to order one."""
 
-GAIN = slice(2, 4)
-"""The wavelet bands that tell the gain, 3 to 12 Hz: they differ least between stages."""
-
+_GAIN = slice(2, 4)  # wavelet bands of 3 to 12 Hz tell the gain: they differ least between stages
 _ENERGIES = slice(0, N_WAVELET_BANDS)
 _TINY_UV2 = 1.0  # of an epoch's energy: far below any amplifier's noise
 _TINY_SHARE = 1e-6
@@ -150,7 +148,7 @@ def advance(
     told = np.where(there[:, None], np.asarray(numbers, dtype=np.float64), 0.0)
     n = np.where(there, np.minimum(baseline.n_epochs + 1.0, MEMORY_EPOCHS), baseline.n_epochs)
     rate = np.where(there, 1.0 / np.maximum(n, 1.0), 0.0)
-    gain = baseline.gain + rate * (told[:, GAIN].mean(axis=1) - baseline.gain)
+    gain = baseline.gain + rate * (told[:, _GAIN].mean(axis=1) - baseline.gain)
     told[:, _ENERGIES] -= gain[:, None]
     # the population is one of the means that the first epochs are averaged with
     share = np.where(there, 1.0 / (np.maximum(n, 1.0) + PRIOR_EPOCHS), 0.0)[:, None]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sleepstream.stager.gpt import Gpt
-from sleepstream.stager.weights import ModelFiles, save_model
+from sleepstream.stager.weights import ModelFiles, find, save_model
 from sleepstream_training.decoder.data import FEATURES, HYPNOGRAMS, sha256
 from sleepstream_training.decoder.recipe import Recipe
 from sleepstream_training.nights import Night, subjects_by_dataset
@@ -82,8 +82,18 @@ def save(
         options=shape,
         card=card,
         license="BSD-3-Clause",
-        trained_on=subjects_by_dataset(nights),
+        trained_on=_learned_from(recipe, nights),
     )
+
+
+def _learned_from(recipe: Recipe, nights: Sequence[Night]) -> dict[str, list[str]]:
+    """Return the subjects of these nights, and those of the model that the recipe starts from."""
+    found = {dataset: set(names) for dataset, names in subjects_by_dataset(nights).items()}
+    if recipe.start:
+        earlier = find(recipe.start, "decoder").description.get("trained_on", {})
+        for dataset, names in earlier.items():
+            found.setdefault(dataset, set()).update(names)
+    return {dataset: sorted(found[dataset]) for dataset in sorted(found)}
 
 
 def _hashes(data: Path) -> str:

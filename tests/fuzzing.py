@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
@@ -54,6 +54,9 @@ def fuzzed(examples: int) -> settings:
         derandomize=not LONG,
         database=None,
         deadline=None,
+        # to make an example small takes longer than to understand it, as it says what was done
+        phases=(Phase.explicit, Phase.generate),
+        report_multiple_bugs=False,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,
             HealthCheck.too_slow,
@@ -63,17 +66,29 @@ def fuzzed(examples: int) -> settings:
     )
 
 
+class Spoiled(bytes):
+    """Bytes that say in a few words how they came about."""
+
+    words = ""
+
+    def __repr__(self) -> str:
+        return f"Spoiled({len(self)} bytes: {self.words})"
+
+
 @st.composite
-def spoiled(draw: st.DrawFn, *wholes: bytes) -> bytes:
+def spoiled(draw: st.DrawFn, *wholes: bytes) -> Spoiled:
     """Return one of `wholes` after some edits: bytes changed, cut out, put in, doubled, cut off."""
     data = bytearray(draw(st.sampled_from(wholes)))
+    words = []
     for _ in range(draw(st.integers(1, 4))):
         # a fraction finds every part of a file, however long it is; headers are of most interest
         share = draw(st.floats(0, 1)) ** draw(st.sampled_from((1, 1, 3)))
         at = int(share * len(data))
         length = draw(st.integers(0, 24))
         new = draw(st.one_of(st.sampled_from(NASTY), st.binary(max_size=12)))
-        match draw(st.sampled_from(("write", "put in", "cut out", "double", "cut off"))):
+        how = draw(st.sampled_from(("write", "put in", "cut out", "double", "cut off")))
+        words.append(f"{how} {new[:24]!r} or {length} at {at}")
+        match how:
             case "write":
                 data[at : at + len(new)] = new
             case "put in":
@@ -84,7 +99,9 @@ def spoiled(draw: st.DrawFn, *wholes: bytes) -> bytes:
                 data[at:at] = data[at : at + 50 * length]
             case "cut off":
                 del data[at:]
-    return bytes(data)
+    whole = Spoiled(data)
+    whole.words = ", ".join(words)
+    return whole
 
 
 def harmless(text: str) -> bool:

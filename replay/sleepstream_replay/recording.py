@@ -9,6 +9,7 @@ seconds).
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -215,10 +216,10 @@ def read_recording(path: Path, channels: tuple[str, ...] = ()) -> Recording:
         float(raw.info["sfreq"]),
         int(raw.n_times),
         _stages(raw),
-        lambda start, stop: raw.get_data(start=start, stop=stop),
+        _reader(path, raw, list(range(len(described)))),
     )
     picked = whole.pick(channels)
-    return replace(picked, read=_reader(raw, rows))
+    return replace(picked, read=_reader(path, raw, rows))
 
 
 def _at_their_own_rate(path: Path, raw: Any, channels: tuple[str, ...]) -> Any:
@@ -238,25 +239,18 @@ def _open(path: Path, **options: Any) -> Any:
             f"Sought the recording {path}.", "no such file", "Check the path; see `ls`."
         )
     import mne  # noqa: PLC0415  # takes seconds: not at import
-    from scipy.io.matlab import MatReadError  # noqa: PLC0415
 
     try:
-        with mne.use_log_level("ERROR"):
+        with warnings.catch_warnings(), mne.use_log_level("ERROR"):
+            warnings.simplefilter("ignore")  # remarks on headers
             return mne.io.read_raw(path, preload=False, **options)
-    except (*_UNREADABLE, MatReadError) as error:
+    except Exception as error:  # readers of foreign bytes raise whatever they like
         raise ReplayError(
             f"Sought a recording that MNE can read in {path}.",
             f"{type(error).__name__}: {_first_line(error)}",
             "Give an EDF, BDF, FIF, BrainVision or EEGLAB file, or whatever else "
             "mne.io.read_raw accepts.",
         ) from error
-
-
-# what MNE's readers were seen to raise for files that are empty, cut off or of another kind
-_UNREADABLE = (
-    ValueError, OSError, RuntimeError, NotImplementedError,
-    KeyError, IndexError, TypeError, AttributeError, AssertionError, ZeroDivisionError, ImportError,
-)  # fmt: skip
 
 
 def _first_line(error: BaseException) -> str:
@@ -274,15 +268,26 @@ def _channel(label: str, kind: str, orig_unit: str) -> Channel:
     return Channel(label, said if said in {"EEG", "EOG", "EMG", "ECG"} else kind.upper(), "V")
 
 
-def _reader(raw: Any, rows: list[int]) -> Reader:
-    n_bytes = len(rows) * raw.n_times * 8
-    if n_bytes > WHOLE_UP_TO_BYTES:
-        return lambda start, stop: np.asarray(raw.get_data(picks=rows, start=start, stop=stop))
+def _reader(path: Path, raw: Any, rows: list[int]) -> Reader:
+    def pieces(start: int, stop: int | None) -> Float64Array:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return np.asarray(raw.get_data(picks=rows, start=start, stop=stop))
+        except Exception as error:  # readers of foreign bytes raise whatever they like
+            raise ReplayError(
+                f"Sought the samples of {path}.",
+                f"{type(error).__name__}: {_first_line(error)}",
+                "Copy the file again: it is damaged or not whole.",
+            ) from error
+
+    if len(rows) * raw.n_times * 8 > WHOLE_UP_TO_BYTES:
+        return pieces
     cache: list[Float64Array] = []
 
     def read(start: int, stop: int) -> Float64Array:
         if not cache:
-            cache.append(np.asarray(raw.get_data(picks=rows)))
+            cache.append(pieces(0, None))
         return cache[0][:, start:stop]
 
     return read

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from sleepstream.errors import RecordingError
 from sleepstream.messages import EPOCH_N_SAMPLES, N_STAGES, SFREQ, Chunk, Float32Array, frozen
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage
+
+LARGEST_BYTES = 4 << 30
+"""Hours by the hundred fit in; what unpacks to more is no night."""
 
 MOVE_Y, UNKNOWN_Y = N_STAGES, N_STAGES + 1
 FRONT_END = "causal high-pass 0.3 Hz"
@@ -95,15 +98,18 @@ def read_npz(path: Path) -> Scored:
     signal, codes = frozen(x.reshape(1, -1)), _codes(path, y.ravel())
     if str(held.get("front_end", "")) != FRONT_END:
         return Scored(_origin(path.stem), "", _conditioned(signal), codes)
-    started = str(held["started"])
-    return Scored(
-        Origin(*(str(held[key]) for key in ("corpus", "subject", "record", "diagnosis"))),
-        str(held["channel"]),
-        signal,
-        codes,
-        float(held["onset_s"]),
-        datetime.fromisoformat(started) if started else None,
-    )
+    try:
+        started = str(held["started"])
+        return Scored(
+            Origin(*(str(held[key]) for key in ("corpus", "subject", "record", "diagnosis"))),
+            str(held["channel"]),
+            signal,
+            codes,
+            float(held["onset_s"]),
+            datetime.fromisoformat(started) if started else None,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _refused(path, f"{type(error).__name__}: {error}") from error
 
 
 def _load(path: Path) -> dict[str, npt.NDArray[np.generic]]:
@@ -112,15 +118,23 @@ def _load(path: Path) -> dict[str, npt.NDArray[np.generic]]:
         *("channel", "onset_s", "started", "front_end"),
     }
     try:
+        with ZipFile(path) as whole:
+            n_bytes = sum(part.file_size for part in whole.infolist())
+        if n_bytes > LARGEST_BYTES:
+            raise _refused(path, f"{n_bytes / 1e9:.1f} GB")
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in wanted & set(file.files)}
-    except (OSError, ValueError, BadZipFile, AttributeError) as error:
+    except RecordingError:
+        raise
+    except Exception as error:  # parsers of foreign bytes raise whatever they like
         raise _refused(path, f"{type(error).__name__}: {error}") from error
 
 
 def _codes(path: Path, y: npt.NDArray[np.generic]) -> Codes:
+    if y.dtype.kind not in "iu":
+        raise _refused(path, f"codes in y that are {y.dtype}")
     known = np.isin(y, np.arange(-1, UNKNOWN_Y + 1))
-    if y.dtype.kind not in "iu" or not known.all():
+    if not known.all():
         raise _refused(path, f"codes in y such as {y[~known][:1]} ({y.dtype})")
     codes = y.astype(np.int8)
     codes[y == MOVE_Y] = MOVEMENT

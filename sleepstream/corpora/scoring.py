@@ -8,6 +8,7 @@ are compared, lines are never counted.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -155,8 +156,10 @@ def read_edf(path: Path, started: datetime) -> list[Bout]:
             "put the recording and its own scoring side by side",
         )
     try:
-        notes = mne.read_annotations(path)
-    except (OSError, ValueError, RuntimeError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # remarks on headers, of no use to our user
+            notes = mne.read_annotations(path)
+    except Exception as error:  # parsers of foreign bytes raise whatever they like
         raise RecordingError(
             f"EDF+ annotations in {path.name}",
             f"{type(error).__name__}: {printable(str(error))}",

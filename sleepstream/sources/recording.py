@@ -18,9 +18,13 @@ import numpy as np
 from sleepstream.errors import RecordingError
 from sleepstream.hypnogram import is_stage_annotation, parse_stage
 from sleepstream.messages import EPOCH_S, Chunk, Stage
+from sleepstream.plain import printable
 
 PIECE_S = 30.0
 """How much of the file is read at a time."""
+
+HIGHEST_SFREQ = 1e6
+"""In hertz; what claims more is no recording of a person."""
 
 RATE_PER_CHANNEL = (".edf", ".bdf")
 """Formats in which every channel has a rate of its own."""
@@ -95,9 +99,15 @@ class Recording:
     def __init__(self, path: Path, include: Sequence[str] = ()) -> None:
         self.path = path
         self._raw = _read(path, {"include": list(include)} if include else {})
-        self.labels = tuple(self._raw.ch_names)
+        self.labels = tuple(map(printable, self._raw.ch_names))
         self.units = ("V",) * len(self.labels)
         self.sfreq = float(self._raw.info["sfreq"])
+        if not 0 < self.sfreq < HIGHEST_SFREQ:
+            raise RecordingError(
+                f"a sampling rate in {path.name}",
+                f"{self.sfreq:g} Hz",
+                "copy the file again, or convert it to EDF",
+            )
         self.duration_s = self._raw.n_times / self.sfreq
         self.note = _cut_short(path, self.duration_s)
         self.started_utc: datetime | None = self._raw.info["meas_date"]
@@ -130,14 +140,18 @@ class Recording:
         for start in range(0, self._raw.n_times, step):
             stop = min(start + step, self._raw.n_times)
             try:
-                volts = self._raw.get_data(picks=list(picks), start=start, stop=stop)
-            except (OSError, ValueError, RuntimeError) as error:
+                with warnings.catch_warnings(), np.errstate(over="ignore", invalid="ignore"):
+                    warnings.simplefilter("ignore")
+                    volts = self._raw.get_data(picks=list(picks), start=start, stop=stop)
+                    # absurd values become missing ones
+                    samples = (volts * factors).astype(np.float32)
+            except Exception as error:  # parsers of foreign bytes raise whatever they like
                 raise RecordingError(
                     f"{self.duration_s:.0f} s of samples in {self.path.name}",
                     f"an end or damage at {start / self.sfreq:.0f} s ({error})",
                     "copy the file again; what was read up to there has been staged",
                 ) from error
-            yield Chunk(np.arange(start, stop) / self.sfreq, (volts * factors).astype(np.float32))
+            yield Chunk(np.arange(start, stop) / self.sfreq, samples)
 
     def stage_notes(self) -> list[tuple[float, float, str]]:
         """Return the annotations that speak of stages.
@@ -169,12 +183,12 @@ class Recording:
         Recording
             This one where nothing would change.
         """
-        labels = {self.labels[pick] for pick in picks}
+        labels = {self._raw.ch_names[pick] for pick in picks}
         if self.path.suffix.lower() not in RATE_PER_CHANNEL:
             return self
         part = Recording(self.path, include=sorted(labels))
         # labels that stand twice were renamed when the file was opened, and are not found again
-        return part if set(part.labels) == labels else self
+        return part if set(part._raw.ch_names) == labels else self
 
     def reference(self) -> list[Stage | None] | None:
         """Return the scored stage of each whole epoch.
@@ -232,7 +246,15 @@ def _read(path: Path, options: dict[str, Any]) -> Any:
             "a folder" if path.is_dir() else "no such file",
             "check the path",
         )
-    if _edf_header(path)[0] in DISCONTINUOUS:
+    try:
+        discontinuous = _edf_header(path)[0] in DISCONTINUOUS
+    except OSError as error:
+        raise RecordingError(
+            f"a recording at {path}",
+            f"{type(error).__name__}: {error.strerror}",
+            "check that you may read it",
+        ) from error
+    if discontinuous:
         raise RecordingError(
             f"a recording without holes in {path.name}",
             "a discontinuous one (EDF+D), whose pieces MNE would join as if no time had passed",

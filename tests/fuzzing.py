@@ -148,6 +148,8 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         name, _, flags = arguments
         if not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             return
+    elif event in {"os.remove", "os.rmdir"} and arguments[1] != -1:
+        return  # a name within a folder that is open: shutil.rmtree, which began elsewhere
     elif event == "sqlite3.connect" or event in _WRITES:
         name = arguments[0]
     else:

@@ -12,7 +12,7 @@ from sleepstream.errors import ModelError
 from sleepstream.stager import context
 from sleepstream.stager.decoder import Decoder, GptDecoder, NoDecoder, SleepGptDecoder
 from sleepstream.stager.fusion import FusionDecoder
-from sleepstream.stager.gpt import Gpt, GptShape
+from sleepstream.stager.gpt import Gpt, GptShape, check_sizes
 from sleepstream.stager.hmm import HmmDecoder
 from sleepstream.stager.sleepgpt import SleepGpt
 from sleepstream.stager.weights import ModelFiles
@@ -47,12 +47,25 @@ def load_decoder(model: ModelFiles, device: torch.device) -> Decoder:
         )
     try:
         return build(model, device)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except _UNFIT as error:
         raise ModelError(
             f"weights and options of a {model.arch!r} decoder in {model.folder}",
             str(error).splitlines()[0],
             "import or install the model again",
         ) from error
+
+
+_UNFIT = (
+    OSError,
+    SafetensorError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    MemoryError,
+)
+"""What is raised on options and weights that do not belong together."""
 
 
 def _none(_model: ModelFiles, _device: torch.device) -> Decoder:
@@ -79,6 +92,7 @@ def _fusion(model: ModelFiles, device: torch.device) -> Decoder:
 def _sleepgpt(model: ModelFiles, device: torch.device) -> Decoder:
     options = dict(model.options)
     weight = float(options.pop("weight"))
+    check_sizes(**options)
     network = SleepGpt(**options)
     network.load_state_dict(load_file(model.weights))
     return SleepGptDecoder(network, weight, device, model.name, model.fingerprint)

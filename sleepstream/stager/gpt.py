@@ -27,6 +27,26 @@ N_OUTPUTS = N_STAGES * (1 + N_HORIZONS) + 2
 """Stage now, stage at each horizon, wake soon, REM soon."""
 
 
+LARGEST_SIZE, MOST_LAYERS, MOST_WEIGHTS = 1 << 15, 256, 1 << 28
+"""No network that reads a night is larger. A description may come from anywhere, and a network is
+built, and takes its memory, before it is held against its weights."""
+
+
+def check_sizes(*, width: int, n_layers: int, **others: int) -> None:
+    """Refuse sizes that are none, or that this computer may not be able to hold.
+
+    Raises
+    ------
+    ValueError
+        One of them is not a whole number from 1 up, or they make a network that is too large.
+    """
+    for name, size in {"width": width, "n_layers": n_layers, **others}.items():
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST_SIZE:
+            raise ValueError(f"{name} is {size!r}, not a number from 1 to {LARGEST_SIZE}")
+    if n_layers > MOST_LAYERS or 12 * n_layers * width**2 > MOST_WEIGHTS:
+        raise ValueError(f"{n_layers} layers of width {width} are too large a network")
+
+
 @dataclass(frozen=True, slots=True)
 class GptShape:
     """Sizes of the network.
@@ -49,6 +69,12 @@ class GptShape:
     n_layers: int = 3
     n_heads: int = 4
     window: int = 2880
+
+    def __post_init__(self) -> None:
+        others = {"n_inputs": self.n_inputs, "n_heads": self.n_heads, "window": self.window}
+        check_sizes(width=self.width, n_layers=self.n_layers, **others)
+        if not 0 <= self.n_spectral <= LARGEST_SIZE:
+            raise ValueError(f"n_spectral is {self.n_spectral!r}")
 
     @property
     def head_width(self) -> int:

@@ -73,7 +73,7 @@ def import_checkpoint(path: Path, name: str | None, to: Path) -> ModelFiles:
         No such file, not a checkpoint, one that carries code, or of another network.
     """
     name = path.name.split(".")[0] if name is None else name
-    if not name or Path(name).name != name or name.startswith("."):
+    if Path(name).name != name or name.startswith(".") or not (name and name.isprintable()):
         raise ModelError(
             "a name for the model: one word without / and not starting with a dot",
             repr(name),

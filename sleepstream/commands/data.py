@@ -18,7 +18,7 @@ from sleepstream.corpora.catalogue import Found, scan
 from sleepstream.corpora.scoring import MOVEMENT, UNSCORED
 from sleepstream.errors import ChannelError, RecordingError, SettingsError
 from sleepstream.messages import STAGES
-from sleepstream.plain import printable, printable_lines
+from sleepstream.plain import printable, printable_json, printable_lines
 
 SLEEP_EDF_SUBJECTS = {
     "sleep-edf": [s for s in range(83) if s not in {39, 68, 69, 78, 79}],
@@ -57,8 +57,7 @@ def list_recordings(path: Path, corpus: str | None, *, as_json: bool) -> int:
     rows = [_row(one) for one in track(found, "reading", console=say, transient=True)]
     bad = [row for row in rows if row["error"]]
     if as_json:
-        json.dump(rows, sys.stdout, ensure_ascii=False)
-        sys.stdout.write("\n")
+        sys.stdout.write(printable_json(json.dumps(rows, ensure_ascii=False)) + "\n")
     else:
         _print_table(rows)
         subjects = {row["subject"] for row in rows}

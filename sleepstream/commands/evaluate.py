@@ -19,6 +19,7 @@ from sleepstream.commands.train import require_extra
 from sleepstream.config import Settings
 from sleepstream.corpora.catalogue import find
 from sleepstream.errors import ChannelError, RecordingError
+from sleepstream.plain import printable_json
 from sleepstream.stager import device, weights
 
 if TYPE_CHECKING:
@@ -269,8 +270,7 @@ def _identity(model: weights.ModelFiles) -> dict[str, str]:
 def _show(facts: Mapping[str, Any], tables: Sequence[Table], *, as_json: bool) -> int:
     if as_json:
         tree = dict(facts) | {"tables": [table.as_json() for table in tables]}
-        json.dump(tree, sys.stdout, ensure_ascii=False)
-        sys.stdout.write("\n")
+        sys.stdout.write(printable_json(json.dumps(tree, ensure_ascii=False)) + "\n")
         return 0
     for table in tables:
         table.show()

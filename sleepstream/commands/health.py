@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from sleepstream.outputs.health import find, judge
-from sleepstream.plain import printable
+from sleepstream.plain import printable, printable_json
 
 
 def health(store: Path, bed: str, *, as_json: bool) -> int:
@@ -45,7 +45,7 @@ def health(store: Path, bed: str, *, as_json: bool) -> int:
             "age_s": found.age_s,
             "health": found.health,
         }
-        click.echo(msgspec.json.encode(document))
+        click.echo(printable_json(msgspec.json.encode(document).decode()))
     else:
         click.echo(printable(f"{bed}: {verdict.condition.name.lower()}: {verdict.sentence}"))
     return int(verdict.condition)

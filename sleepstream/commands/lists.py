@@ -15,7 +15,7 @@ from rich.text import Text
 
 from sleepstream import config
 from sleepstream.errors import ModelError
-from sleepstream.plain import printable, printable_lines
+from sleepstream.plain import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
     from sleepstream.stager.weights import ModelFiles
@@ -172,8 +172,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _json(value: Any) -> int:
-    json.dump(value, sys.stdout, ensure_ascii=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(printable_json(json.dumps(value, ensure_ascii=False)) + "\n")
     return 0
 
 

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from sleepstream.hypnogram import Agreement, SleepStatistics
 from sleepstream.messages import EPOCH_S, STAGES, Event, StageEstimate, stage_name
-from sleepstream.plain import printable
+from sleepstream.plain import printable, printable_json
 from sleepstream.store.nights import NightSummary
 
 logger = logging.getLogger(__name__)
@@ -253,4 +253,4 @@ def _elapsed(estimate: StageEstimate) -> str:
 
 
 def _json(fields: object) -> str:
-    return msgspec.json.encode(fields).decode()
+    return printable_json(msgspec.json.encode(fields).decode())

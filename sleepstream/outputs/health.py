@@ -284,7 +284,7 @@ def find(store: Path, bed: str) -> Found:
     try:
         written_s = path.stat().st_mtime
         health = msgspec.json.decode(path.read_bytes(), type=Health)
-    except (FileNotFoundError, msgspec.MsgspecError):
+    except (FileNotFoundError, ValueError, RecursionError):  # spoiled bytes raise both of these
         return Found(None, 0.0, staged)
     except OSError as error:
         raise StoreError(

@@ -133,7 +133,7 @@ def _refusal(path: Path, bed: str) -> BedTakenError:
     try:
         holder = msgspec.json.decode(path.read_bytes(), type=Holder)
         who = f"process {holder.pid}, which has staged it since {holder.since_utc}"
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError, RecursionError):
         who = "another process, which stages it"
     return BedTakenError(
         f"the bed {bed!r} for this sleepstream alone",

@@ -156,7 +156,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if isinstance(name, str | bytes | os.PathLike):
         path = Path(os.path.abspath(os.fsdecode(name)))  # noqa: PTH100 - links are not followed
-        if path != Path(os.devnull):
+        if path != Path(os.devnull) and path.name != ":memory:":
             _watching[-1].add(path)
 
 

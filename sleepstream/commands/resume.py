@@ -203,16 +203,20 @@ class Resumption:
 
 def _checked(night: LiveNight, stream: str, channel: str, models: dict[str, str]) -> EpocherState:
     """Return the state of the signal room, if stream, channel and models are those of the night."""
-    _compare("stream", msgspec.json.decode(night.stream), msgspec.json.decode(stream))
+    _compare("stream", _read(night.stream, Any), msgspec.json.decode(stream))
     _compare("derivation", {"channel": night.channel}, {"channel": channel})
-    _compare("models", msgspec.json.decode(night.models), models)
-    try:
-        state = msgspec.json.decode(night.state or "null", type=EpocherState)
-    except msgspec.MsgspecError as error:
-        raise _NotThisOneError("its record does not say how to go on") from error
+    _compare("models", _read(night.models, Any), models)
+    state: EpocherState = _read(night.state or "null", EpocherState)
     if state.n_epochs != night.n_epochs:
         raise _NotThisOneError("its record contradicts itself on how many epochs there are")
     return state
+
+
+def _read(text: str, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (ValueError, RecursionError) as error:
+        raise _NotThisOneError("its record does not say how to go on") from error
 
 
 def _compare(what: str, then: Any, now: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,15 @@ def explained(path: Path, sought: str = "the record of the nights") -> Iterator[
         raise StoreError(f"{sought}, in {path}", str(error), remedy) from error
 
 
+def damaged(path: Path, found: str) -> StoreError:
+    """Return the error that says that what was read is not what was written."""
+    return StoreError(
+        f"the record of the nights as it was written, in {path}",
+        f"a damaged entry: {found}",
+        _REMEDIES[sqlite3.SQLITE_CORRUPT],
+    )
+
+
 def opened(path: Path, wait_s: float) -> sqlite3.Connection:
     """Open a store of nights, or make it.
 
@@ -124,50 +133,86 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Write all of what follows, or nothing of it; within another one, as a part of that."""
+def transaction(db: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Write all of what follows, or nothing of it; within another one, as a part of that.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+        As `opened` returns it.
+    kind : str
+        ``"DEFERRED"`` where it is only read: then all is read as it is at one moment.
+    """
     if db.in_transaction:
         yield
         return
     with db:
-        db.execute("BEGIN IMMEDIATE")
+        db.execute(f"BEGIN {kind}")
         yield
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA cell_size_check = ON")  # of a page that is read: damage is found early
     # FULL: a commit in WAL mode returns when the log is on disk. macOS alone needs to be told that
     # what is in the drive's own cache is not there yet.
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA fullfsync = ON")
-    if _version(db, path) < SCHEMA_VERSION:
+    with transaction(db, "DEFERRED"):  # another process may be making the store right now
+        version = _version(db, path)
+    if version < SCHEMA_VERSION:
         with transaction(db):
             _migrate(db, _version(db, path))  # asked again: another process may have been faster
     _use_wal(db)
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a store, 0 for an empty file, after making sure that it is one."""
     version = int(_value(db, "PRAGMA user_version"))
-    # In this order: a process that makes the store right now adds tables and name at once.
-    has_tables = bool(_value(db, "SELECT COUNT(*) FROM sqlite_master"))
-    if has_tables and _value(db, "PRAGMA application_id") != APPLICATION_ID:
-        raise StoreError(
-            f"a store of nights in {path}",
-            "a database of another program",
-            "name another file with --store; this one was left as it is",
-        )
+    named = _value(db, "PRAGMA application_id") == APPLICATION_ID and version > 0
+    if not named and _value(db, "SELECT COUNT(*) FROM sqlite_master"):
+        raise _of_another(path, "a database of another program")
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"a store of nights up to version {SCHEMA_VERSION} in {path}",
             f"version {version}, written by a newer sleepstream",
             "upgrade sleepstream, or name another file with --store",
         )
+    if _value(db, "SELECT COUNT(*) FROM sqlite_master WHERE type = 'trigger'"):
+        raise _of_another(path, "a database that does something of its own when it is written to")
+    if missing := _columns_of(max(version, 0)) - _columns(db):
+        lacks = ", ".join(sorted(f"{table}.{column}" for table, column in missing)[:8])
+        raise _of_another(path, f"a database of version {version} without {lacks}")
     return version
 
 
+def _of_another(path: Path, found: str) -> StoreError:
+    return StoreError(f"a store of nights in {path}", found, _REMEDIES[sqlite3.SQLITE_NOTADB])
+
+
+def _columns_of(version: int) -> set[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(IN_MEMORY)) as model:
+        _follow(model, MIGRATIONS[:version])
+        return _columns(model)
+
+
+def _columns(db: sqlite3.Connection) -> set[tuple[str, str]]:
+    """Return the columns of all tables; a view is none."""
+    query = (
+        "SELECT t.name, c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c "
+        "WHERE t.type = 'table'"
+    )
+    return set(db.execute(query))
+
+
+def _follow(db: sqlite3.Connection, steps: Iterable[Iterable[str]]) -> None:
+    for step in steps:
+        for statement in step:
+            db.execute(statement)
+
+
 def _migrate(db: sqlite3.Connection, version: int) -> None:
-    for statement in (statement for step in MIGRATIONS[version:] for statement in step):
-        db.execute(statement)
+    _follow(db, MIGRATIONS[version:])
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

@@ -12,15 +12,18 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+import msgspec
 
 import sleepstream
 from sleepstream.errors import StoreError
 from sleepstream.messages import EPOCH_S, ClockOffset, Epoch, Event, StageEstimate
 from sleepstream.store import rows
-from sleepstream.store.database import IN_MEMORY, explained, opened, transaction
+from sleepstream.store.database import IN_MEMORY, damaged, explained, opened, transaction
 from sleepstream.store.lock import is_staged
 from sleepstream.store.night import Night
 from sleepstream.store.summary import LiveNight, NightState, NightSummary
@@ -31,6 +34,7 @@ LAST = "last"
 """How the most recent night is asked for."""
 
 T = TypeVar("T")
+Told = TypeVar("Told", NightSummary, LiveNight)
 
 _LIVE = """
 SELECT id, channel, started_utc, ended, stream, models, epoch + 1, end_s, state
@@ -160,7 +164,9 @@ class NightStore:
         """
         with explained(self.path):
             row = self._db.execute(_LIVE, (bed,)).fetchone()
-        return LiveNight(*row) if row else None
+        if row is None:
+            return None
+        return self._checked(dict(zip(LiveNight.__slots__, row, strict=True)), LiveNight)
 
     def go_on(self, night_id: str, bed: str) -> Night:
         """Take up a night again; it counts as not ended from here on.
@@ -346,7 +352,19 @@ class NightStore:
     ) -> Iterator[T]:
         with explained(self.path):
             for row in self._db.execute(query, (night_id,)):
-                yield made_of(row)
+                try:
+                    made = made_of(row)
+                except (ValueError, RecursionError) as error:
+                    raise damaged(self.path, str(error)) from error
+                yield made
+
+    def _checked(self, values: Mapping[str, Any], kind: type[Told]) -> Told:
+        try:
+            told = msgspec.convert(values, kind)
+            datetime.fromisoformat(told.started_utc).astimezone()
+        except (ValueError, OverflowError) as error:
+            raise damaged(self.path, str(error)) from error
+        return told
 
     def _summary(self, *row: Any, newest: bool) -> NightSummary:
         night_id, bed, source, channel, started_utc, sfreq, synthetic, ended, _, *counts = row
@@ -354,17 +372,18 @@ class NightStore:
         state: NightState = "ended"
         if ended is None:
             state = "running" if newest and is_staged(self.path, bed) else "interrupted"
-        return NightSummary(
-            id=night_id,
-            bed=bed,
-            source=source,
-            channel=channel,
-            started_utc=started_utc,
-            sfreq=sfreq,
-            synthetic=bool(synthetic),
-            n_epochs=n_epochs,
-            hours=span * EPOCH_S / 3600,
-            tst_min=asleep * EPOCH_S / 60,
-            ended=ended,
-            state=state,
-        )
+        values = {
+            "id": night_id,
+            "bed": bed,
+            "source": source,
+            "channel": channel,
+            "started_utc": started_utc,
+            "sfreq": sfreq,
+            "synthetic": bool(synthetic),
+            "n_epochs": n_epochs,
+            "hours": span * EPOCH_S / 3600,
+            "tst_min": asleep * EPOCH_S / 60,
+            "ended": ended,
+            "state": state,
+        }
+        return self._checked(values, NightSummary)

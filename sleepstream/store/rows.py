@@ -2,20 +2,22 @@
 
 Floats are SQLite's 8-byte REALs and arrays BLOBs of little-endian float32, so nothing is rounded
 on the way. (SQLite keeps no NaN, which the tables refuse where a number is due, and no sign of
-zero.)
+zero.) A row that is read is checked: the file may have been damaged, or be a stranger's.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
 from sleepstream.messages import (
     EPOCH_N_SAMPLES,
+    N_HORIZONS,
     N_STAGES,
     Artefacts,
     ClockOffset,
@@ -30,6 +32,47 @@ from sleepstream.messages import (
 )
 
 _FLOAT32 = np.dtype("<f4")
+
+
+class _EpochRow(NamedTuple):
+    epoch: int
+    onset_s: float
+    end_s: float
+    stage: Literal["W", "N1", "N2", "N3", "REM"] | None
+    confidence: float
+    quality: float
+    quality_reasons: str
+    valid: float
+    p_wake_5min: float
+    p_rem_5min: float
+    probs: bytes
+    encoder_probs: bytes | None
+    forecast: bytes
+    disorder: str
+    disorder_p: float | None
+    disorder_low: float | None
+    disorder_high: float | None
+    disorder_statement: str
+    model: str
+    latency_ms: float
+    derivation: str
+    gain: float
+    quality_seconds: str
+
+
+class _SignalRow(NamedTuple):
+    epoch: int
+    onset_s: float
+    end_s: float
+    quality: float
+    quality_reasons: str
+    valid: float
+    scorable: int
+    samples: bytes | None
+    derivation: str
+    gain: float
+    quality_seconds: str
+
 
 SELECT_EPOCHS = """
 SELECT epoch, onset_s, end_s, stage, confidence, quality, quality_reasons, valid,
@@ -98,60 +141,65 @@ def epoch_values(estimate: StageEstimate) -> Mapping[str, Any]:
     }
 
 
-def estimate(bed: str, row: tuple[Any, ...]) -> StageEstimate:
-    """Return the estimate of a row of `SELECT_EPOCHS`."""
-    (epoch, onset_s, end_s, stage, confidence, quality, reasons, valid, *rest) = row
-    (p_wake, p_rem, probs, encoder_probs, forecast, *rest) = rest
-    (disorder, disorder_p, low, high, statement, model, latency_ms, derivation, gain, seconds) = (
-        rest
-    )
+def estimate(bed: str, values: Sequence[Any]) -> StageEstimate:
+    """Return the estimate of a row of `SELECT_EPOCHS`.
+
+    Raises
+    ------
+    ValueError
+        It is no such row; so do the other functions that take one.
+    """
+    row = msgspec.convert(values, _EpochRow)
+    interval = None
+    if row.disorder_low is not None and row.disorder_high is not None:
+        interval = row.disorder_low, row.disorder_high
     return StageEstimate(
         bed=bed,
-        epoch=epoch,
-        onset_s=onset_s,
-        end_s=end_s,
-        stage=None if stage is None else Stage[stage],
-        probs=_array(probs),
-        encoder_probs=None if encoder_probs is None else _array(encoder_probs),
-        confidence=confidence,
-        quality=_quality(quality, reasons, seconds),
-        valid=valid,
-        forecast=_array(forecast).reshape(-1, N_STAGES),
-        p_wake_5min=p_wake,
-        p_rem_5min=p_rem,
-        disorder=DisorderScore(
-            disorder, disorder_p, None if low is None else (low, high), statement
-        ),
+        epoch=row.epoch,
+        onset_s=row.onset_s,
+        end_s=row.end_s,
+        stage=None if row.stage is None else Stage[row.stage],
+        probs=_array(row.probs, N_STAGES),
+        encoder_probs=None if row.encoder_probs is None else _array(row.encoder_probs, N_STAGES),
+        confidence=row.confidence,
+        quality=_quality(row),
+        valid=row.valid,
+        forecast=_array(row.forecast, N_HORIZONS, N_STAGES),
+        p_wake_5min=row.p_wake_5min,
+        p_rem_5min=row.p_rem_5min,
+        disorder=DisorderScore(row.disorder, row.disorder_p, interval, row.disorder_statement),
         final=True,
-        model=model,
-        latency_ms=latency_ms,
-        derivation=derivation,
-        gain=gain,
+        model=row.model,
+        latency_ms=row.latency_ms,
+        derivation=row.derivation,
+        gain=row.gain,
     )
 
 
-def signal(row: tuple[Any, ...]) -> Epoch | None:
+def signal(values: Sequence[Any]) -> Epoch | None:
     """Return the epoch of a row of `SELECT_SIGNALS`, as it was staged; None if it is not whole."""
-    index, onset_s, end_s, quality, reasons, valid, scorable, samples, derivation, gain, seconds = (
-        row
-    )
-    if samples is None or len(samples) != EPOCH_N_SAMPLES * _FLOAT32.itemsize:
+    row = msgspec.convert(values, _SignalRow)
+    if row.samples is None or len(row.samples) != EPOCH_N_SAMPLES * _FLOAT32.itemsize:
         return None
     return Epoch(
-        index=index,
-        onset_s=onset_s,
-        end_s=end_s,
-        data=_array(samples).reshape(1, EPOCH_N_SAMPLES),
-        valid=valid,
-        quality=_quality(quality, reasons, seconds),
-        scorable=bool(scorable),
-        derivation=derivation,
-        gain=gain,
+        index=row.epoch,
+        onset_s=row.onset_s,
+        end_s=row.end_s,
+        data=_array(row.samples, 1, EPOCH_N_SAMPLES),
+        valid=row.valid,
+        quality=_quality(row),
+        scorable=bool(row.scorable),
+        derivation=row.derivation,
+        gain=row.gain,
     )
 
 
-def _quality(score: float, reasons: str, seconds: str) -> Quality:
-    return Quality(score, tuple(json.loads(reasons)), Artefacts(**json.loads(seconds)))
+def _quality(row: _EpochRow | _SignalRow) -> Quality:
+    return Quality(
+        row.quality,
+        msgspec.json.decode(row.quality_reasons, type=tuple[str, ...]),
+        msgspec.json.decode(row.quality_seconds, type=Artefacts),
+    )
 
 
 def clock_values(offset: ClockOffset) -> Mapping[str, Any]:
@@ -163,9 +211,9 @@ def clock_values(offset: ClockOffset) -> Mapping[str, Any]:
     }
 
 
-def clock(row: tuple[Any, ...]) -> ClockOffset:
+def clock(values: Sequence[Any]) -> ClockOffset:
     """Return the measurement of a row of `SELECT_CLOCK`."""
-    return ClockOffset(*row)
+    return msgspec.convert(dict(zip(ClockOffset.__slots__, values, strict=True)), ClockOffset)
 
 
 def event_values(event: Event) -> Mapping[str, Any]:
@@ -173,9 +221,9 @@ def event_values(event: Event) -> Mapping[str, Any]:
     return {"kind": event.kind, "at_s": float(event.at_s), "text": storable(event.text)}
 
 
-def event(row: tuple[Any, ...]) -> Event:
+def event(values: Sequence[Any]) -> Event:
     """Return the event of a row of `SELECT_EVENTS`."""
-    return Event(*row)
+    return msgspec.convert(dict(zip(Event.__slots__, values, strict=True)), Event)
 
 
 def blob(array: Float32Array) -> bytes:
@@ -183,8 +231,8 @@ def blob(array: Float32Array) -> bytes:
     return array.astype(_FLOAT32).tobytes()
 
 
-def _array(blob: bytes) -> Float32Array:
-    return frozen(np.frombuffer(blob, _FLOAT32))
+def _array(blob: bytes, *shape: int) -> Float32Array:
+    return frozen(np.frombuffer(blob, _FLOAT32).reshape(shape))
 
 
 def _number(value: float | None) -> float | None:

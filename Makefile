@@ -8,6 +8,7 @@ DATA ?= ../shared/data
 TRAIN := $(BIN)/sleepstream train
 SHIPPED := models/sleepstream_models
 WITH = --data $(DATA) --work .work/train
+TIMES ?= 100
 HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
 
 .PHONY: help demo test lint check faults fuzz bench models evaluate loc clean
@@ -30,8 +31,8 @@ lint: $(VENV)/.dev
 faults: $(VENV)/.dev  ## kill -9 at 200 random moments of a night, and what is on record then
 	SLEEPSTREAM_KILLS=200 $(BIN)/pytest tests/property/test_crash.py
 
-fuzz: $(VENV)/.dev  ## foreign bytes into every parser, a hundred times as many as in `make test`; an hour
-	HYPOTHESIS_PROFILE=long $(BIN)/pytest tests/property/test_fuzz_*.py -o timeout=7200
+fuzz: $(VENV)/.dev  ## foreign bytes into every parser, TIMES=100 times as many as in `make test`; an hour
+	SLEEPSTREAM_FUZZ=$(TIMES) $(BIN)/pytest tests/property/test_fuzz_*.py -o timeout=7200
 
 bench: $(VENV)/.dev  ## how fast, as ratios measured in one run
 	$(BIN)/python tests/bench/bench.py
@@ -41,6 +42,7 @@ models: $(VENV)/.dev  ## make the shipped models anew from DATA; hours, and it g
 	@$(HAVE_DATA); $(TRAIN) encoder --recipe shipped-deepsleepnet --out $(SHIPPED)/deepsleepnet $(WITH)
 	@$(HAVE_DATA); $(TRAIN) decoder --recipe language --out $(SHIPPED)/gpt-language $(WITH)
 	@$(HAVE_DATA); $(TRAIN) decoder --recipe shipped --out $(SHIPPED)/gpt $(WITH)
+	@$(HAVE_DATA); $(TRAIN) decoder --recipe shipped --set model.causal=false --out .work/train/gpt-both-ways $(WITH)
 	@$(HAVE_DATA); $(TRAIN) disorder --recipe apnoea --out $(SHIPPED)/apnoea $(WITH)
 	@$(HAVE_DATA); $(TRAIN) disorder --recipe cap --out $(SHIPPED)/cap $(WITH)
 

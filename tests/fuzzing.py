@@ -2,8 +2,8 @@
 
 A parser of foreign bytes either understands them or raises one of the errors that a user can read.
 It never raises anything else, never writes outside the folder that it was given, and never hands
-control characters to a terminal. `make fuzz` runs the same tests with many more examples
-(``HYPOTHESIS_PROFILE=long``), and other ones each time.
+control characters to a terminal. `make fuzz` runs the same tests with a hundred times as many
+examples (``SLEEPSTREAM_FUZZ=100``), and other ones each time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
-TIMES_LONGER = 100
+TIMES = int(os.environ.get("SLEEPSTREAM_FUZZ", "1"))
+"""How many times as many examples as in `make test`."""
 
 NASTY = (
     b"",
@@ -50,8 +50,8 @@ NASTY = (
 def fuzzed(examples: int) -> settings:
     """Return how often a test is to be tried: the same examples in each `make test`."""
     return settings(
-        max_examples=examples * (TIMES_LONGER if LONG else 1),
-        derandomize=not LONG,
+        max_examples=examples * TIMES,
+        derandomize=TIMES == 1,
         database=None,
         deadline=None,
         # to make an example small takes longer than to understand it, as it says what was done

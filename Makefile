@@ -48,6 +48,7 @@ models: $(VENV)/.dev  ## make the shipped models anew from DATA; hours, and it g
 
 evaluate: $(VENV)/.dev  ## every figure in docs/models.md and the decoder's card anew from DATA
 	@$(HAVE_DATA); OMP_NUM_THREADS=1 $(BIN)/sleepstream evaluate all --data $(DATA) --figures docs/figures \
+		--both-ways .work/train/gpt-both-ways \
 		--write docs/models.md --write $(SHIPPED)/gpt/CARD.md
 
 clean:  ## remove the virtual environment and caches

@@ -214,6 +214,12 @@ def evaluate_disorder(
     required=True,
     help="Folder with hypnograms, sleep_edf_features and raw_eeg in it.",
 )
+@click.option(
+    "--both-ways",
+    type=PATH,
+    metavar="FOLDER",
+    help="A decoder trained with model.causal=false, to show what it costs to be causal.",
+)
 @click.option("--figures", type=PATH, metavar="FOLDER", help="Write them there as JSON, too.")
 @click.option(
     "--write",
@@ -225,9 +231,13 @@ def evaluate_disorder(
 )
 @click.pass_context
 def evaluate_all(
-    context: click.Context, data: Path, figures: Path | None, documents: tuple[Path, ...]
+    context: click.Context,
+    data: Path,
+    both_ways: Path | None,
+    figures: Path | None,
+    documents: tuple[Path, ...],
 ) -> None:
     """Make every figure of the shipped models anew."""
     from sleepstream.commands import evaluate as do  # noqa: PLC0415
 
-    context.exit(do.everything(data, figures=figures, documents=documents))
+    context.exit(do.everything(data, both_ways=both_ways, figures=figures, documents=documents))

@@ -222,13 +222,17 @@ def disorder(paths: Sequence[Path], name: str, *, everyone: bool, as_json: bool)
     return _show({"disorder": _identity(model)}, tables, as_json=as_json)
 
 
-def everything(data: Path, *, figures: Path | None, documents: Sequence[Path]) -> int:
+def everything(
+    data: Path, *, both_ways: Path | None, figures: Path | None, documents: Sequence[Path]
+) -> int:
     """Make every figure of the shipped models anew.
 
     Parameters
     ----------
     data : Path
         Folder of the data.
+    both_ways : Path or None
+        A decoder that sees the future, to be judged beside the one that ships.
     figures : Path or None
         Folder for JSON files, one a topic.
     documents : sequence of Path
@@ -251,7 +255,8 @@ def everything(data: Path, *, figures: Path | None, documents: Sequence[Path]) -
 
     say = console().print
     tables: dict[str, Table] = {}
-    for topic in judge.topics(data, say):
+    seeing = weights.find(str(both_ways), "decoder") if both_ways else None
+    for topic in judge.topics(data, seeing, say):
         tables |= {table.name: table for table in topic.tables}
         for table in topic.tables:
             table.show()

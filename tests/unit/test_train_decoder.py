@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from safetensors.torch import load_file
 from sleepstream_training import recipes
 from sleepstream_training.decoder.fit import Stopped, train
 from sleepstream_training.decoder.recipe import Recipe
+from sleepstream_training.evaluation.methods import hard, of_model
+from sleepstream_training.nights import read_nights
 from sleepstream_training.runs import Reporter
 
 from sleepstream.cli import cli
@@ -54,11 +57,11 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def trained(data: Path, out: Path, n_steps: int = 1000) -> ModelFiles:
+def trained(data: Path, out: Path, n_steps: int = 1000, *, causal: bool = True) -> ModelFiles:
     """Train until the end, or until so many steps are made."""
     steps = count(1)
     return train(
-        recipes.load("decoder", "language", Recipe, SMALL),
+        recipes.load("decoder", "language", Recipe, SMALL | {"model.causal": causal}),
         data,
         out,
         work=out.parent / "work",
@@ -105,6 +108,18 @@ def test_what_it_started_from_counts_as_learned(data: Path, tmp_path: Path) -> N
     found = find(str(tmp_path / "next")).description["trained_on"]
     assert set(found) == {"field", "clinic"}
     assert found["field"] == first.description["trained_on"]["field"]
+
+
+def test_the_yardstick_sees_the_future_and_does_not_serve(data: Path, tmp_path: Path) -> None:
+    ours, yardstick = (trained(data, tmp_path / str(c), causal=c) for c in (True, False))
+    with pytest.raises(ModelError, match="gpt-both-ways"):
+        load_decoder(yardstick, torch.device("cpu"))
+    night = hard(read_nights([data])[0])
+    changed = replace(night, probs=np.roll(night.probs, 1, axis=1))
+    other = replace(night, probs=np.concatenate([night.probs[:80], changed.probs[80:]]))
+    for model, sees in ((ours, False), (yardstick, True)):
+        before, after = (of_model(model)([tokens])[0].now[:80] for tokens in (night, other))
+        assert np.array_equal(before, after) is not sees
 
 
 def test_phases_that_need_spectra_ask_for_them(data: Path, tmp_path: Path) -> None:

@@ -28,6 +28,13 @@ _BAND_HZ = np.array([2.2, 6.0, 10.5, 21.0, 37.5])
 _KNOTS_HZ = np.array([0.5, 1.5, 4.0, 8.0, 16.0, 32.0, 50.0])
 
 
+_CUT_HZ = np.array([25.0, 28.0, 32.0, 36.0, 40.0, 45.0, 50.0])
+_CUT_ENERGY = np.array([-1.0, -0.69, -0.41, -0.25, -0.14, -0.03, 0.0])
+_CUT_SHARE = np.array([-6.3, -6.3, -1.73, -0.71, -0.32, -0.03, 0.0])
+"""What a low-pass there takes from the log energy of the highest wavelet band and from the log
+share of the highest band: medians over raw nights of UCDDB that the encoder learns from."""
+
+
 def numbers_of(features: Array) -> Array:
     """Return the seventeen numbers, shape (n, 17), of 34 features, shape (n, 34)."""
     energies = features[:, _LOG_ENERGIES] + LOG_UV2_PER_V2
@@ -67,6 +74,29 @@ def bend(numbers: Array, rng: np.random.Generator) -> Array:
     entropies = numbers[:, N_WAVELET_BANDS:first]
     bent: Array = np.concatenate([np.maximum(energies, 0.0), entropies, shares], axis=1)
     return bent + rng.normal(0.0, 0.04, bent.shape)
+
+
+def low_pass(numbers: Array, rng: np.random.Generator) -> Array:
+    """Return the numbers of one recording as an amplifier or a sampling rate cuts off its top.
+
+    Parameters
+    ----------
+    numbers : ndarray, shape (n_epochs, 17)
+        One recording.
+    rng : Generator
+        Draws the edge of the filter.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_epochs, 17)
+        Nothing below the highest band is changed, and no entropy: they move by less than 0.3.
+    """
+    edge = rng.uniform(_CUT_HZ[0], _CUT_HZ[-1])
+    cut: Array = numbers.astype(np.float64)
+    cut[:, N_WAVELET_BANDS - 1] += np.interp(edge, _CUT_HZ, _CUT_ENERGY) * rng.uniform(0.7, 1.5)
+    cut[:, -1] += np.interp(edge, _CUT_HZ, _CUT_SHARE) * rng.uniform(0.7, 1.5)
+    cut[:, -1] = np.maximum(cut[:, -1], np.log(1e-6))
+    return cut
 
 
 def _log_response(rng: np.random.Generator) -> Any:

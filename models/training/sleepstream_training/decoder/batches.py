@@ -22,12 +22,13 @@ from sleepstream.messages import N_HORIZONS, N_STAGES, Stage
 from sleepstream.stager import context, spectral
 from sleepstream.stager.forecast import SOON_EPOCHS
 from sleepstream_training.nights import MARGIN_EPOCHS, Night, period
-from sleepstream_training.spectra import bend
+from sleepstream_training.spectra import bend, low_pass
 
 MAX_EPOCHS = 1280
 
-BENT, WITHOUT_SPECTRUM = 0.75, 0.12
-"""Share of nights whose spectrum is bent, and of those that go without it."""
+BENT, LOW_PASSED, WITHOUT_SPECTRUM = 0.75, 0.6, 0.12
+"""Share of nights whose spectrum is bent, of those whose top is cut off, and of those that go
+without it."""
 
 Array = npt.NDArray[Any]
 
@@ -224,6 +225,8 @@ def _with_spectrum(night: Night, part: slice, probs: Array, rng: np.random.Gener
     spectrum = None if night.spectrum is None else night.spectrum[part]
     if spectrum is not None and rng.random() < BENT:
         spectrum = bend(spectrum, rng)
+    if spectrum is not None and rng.random() < LOW_PASSED:
+        spectrum = low_pass(spectrum, rng)
     if rng.random() < WITHOUT_SPECTRUM:
         spectrum = None
     return Tokens(probs, _holes(len(probs), rng), night.stages[part], soft=True, spectrum=spectrum)

@@ -17,6 +17,7 @@ import torch
 
 from sleepstream.stager.gpt import Gpt
 from sleepstream.stager.weights import ModelFiles, find, save_model
+from sleepstream_training.decoder import both_ways
 from sleepstream_training.decoder.data import FEATURES, HYPNOGRAMS, sha256
 from sleepstream_training.decoder.recipe import Recipe
 from sleepstream_training.nights import Night, subjects_by_dataset
@@ -77,7 +78,7 @@ def save(
     return save_model(
         out,
         kind="decoder",
-        arch="gpt",
+        arch=both_ways.ARCH if isinstance(gpt, both_ways.BothWays) else "gpt",
         tensors={name: tensor.contiguous() for name, tensor in gpt.state_dict().items()},
         options=shape,
         card=card,

@@ -38,6 +38,7 @@ from sleepstream_training.decoder.batches import (
     batch,
     shortened,
 )
+from sleepstream_training.decoder.both_ways import BothWays
 from sleepstream_training.decoder.card import save
 from sleepstream_training.decoder.data import load_encoded, load_hypnograms
 from sleepstream_training.decoder.recipe import Phase, Recipe, Training
@@ -64,19 +65,25 @@ class _Progress:
 
 
 def loss_of(gpt: Gpt, nights: Batch, now_weight: float) -> Tensor:
-    """Return the loss of one batch: the stage now, the next stage, all horizons, both events."""
+    """Return the loss of one batch: the stage now, the next stage, all horizons, both events.
+
+    A network that sees what is ahead learns the stage now alone.
+    """
     now, ahead, soon = split(gpt(torch.from_numpy(nights.inputs)))
+    loss = now_weight * _entropy(now, torch.from_numpy(nights.now))
+    if isinstance(gpt, BothWays):
+        return loss
     targets = torch.from_numpy(nights.ahead)
-    loss = _entropy(ahead, targets) + _entropy(ahead[:, :, 0], targets[:, :, 0])
-    if (nights.now >= 0).any():
-        loss = loss + now_weight * _entropy(now, torch.from_numpy(nights.now))
+    loss = loss + _entropy(ahead, targets) + _entropy(ahead[:, :, 0], targets[:, :, 0])
     events = torch.from_numpy(nights.soon)
     known = events >= 0
     return loss + 0.5 * F.binary_cross_entropy_with_logits(soon[known], events[known])
 
 
 def _entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=-1)
+    n_known = (targets >= 0).sum().clamp(min=1)
+    rows = logits.flatten(0, -2), targets.flatten()
+    return F.cross_entropy(*rows, ignore_index=-1, reduction="sum") / n_known
 
 
 class Sampler:
@@ -326,7 +333,9 @@ def seconds_of(recipe: Recipe, sampler: Sampler) -> float:
 def _network(recipe: Recipe) -> Gpt:
     single_thread()
     torch.manual_seed(recipe.training.seed)
-    gpt = Gpt(GptShape(n_inputs=context.N_INPUTS, **msgspec.to_builtins(recipe.model)))
+    sizes = msgspec.to_builtins(recipe.model)
+    kind = Gpt if sizes.pop("causal") else BothWays
+    gpt = kind(GptShape(n_inputs=context.N_INPUTS, **sizes))
     if recipe.start:
         _begin_with(gpt, weights.find(recipe.start, "decoder"))
     return gpt

@@ -19,13 +19,17 @@ Positive = Annotated[float, Meta(gt=0)]
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
-    """Sizes of the network (`sleepstream.stager.gpt.GptShape`); `n_spectral` 0 leaves that out."""
+    """Sizes of the network (`sleepstream.stager.gpt.GptShape`); `n_spectral` 0 leaves that out.
+
+    One that is not `causal` sees the whole night and cannot serve (`decoder.both_ways`).
+    """
 
     width: Some = 64
     n_layers: Some = 3
     n_heads: Some = 4
     window: Some = 2880
     n_spectral: Count = spectral.N_INPUTS
+    causal: bool = True
 
 
 class Phase(Struct, frozen=True, forbid_unknown_fields=True):

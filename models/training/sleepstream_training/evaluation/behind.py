@@ -70,6 +70,16 @@ def tables(
     ]
 
 
+def causality(nights: Sequence[Night], methods: Mapping[str, Method]) -> Table:
+    """Return what the later methods lose to the first one, which sees the future."""
+    counts = {
+        name: [metrics.count(t.stages, method([t])[0].now) for t in map(soft, nights)]
+        for name, method in methods.items()
+    }
+    groups = staging.grouped([night.subject for night in nights], counts)
+    return staging.agreement("causality", "With the future in sight, and without", groups)
+
+
 def after_long_wake(
     hypnograms: Sequence[Night], donors: Sequence[Night], methods: Mapping[str, Method]
 ) -> list[Table]:

@@ -58,8 +58,18 @@ class Topic:
     tables: Sequence[Table]
 
 
-def topics(data: Path, say: Say) -> Iterator[Topic]:
+def topics(data: Path, both_ways: ModelFiles | None, say: Say) -> Iterator[Topic]:
     """Yield the topics that the data allow.
+
+    Parameters
+    ----------
+    data : Path
+        Folder of the data.
+    both_ways : ModelFiles or None
+        A network that sees the future (`sleepstream_training.decoder.both_ways`), which tells what
+        it costs not to.
+    say : callable
+        Told what is done.
 
     Raises
     ------
@@ -68,6 +78,8 @@ def topics(data: Path, say: Say) -> Iterator[Topic]:
     """
     parts = {HYPNOGRAMS: _hypnograms, FEATURES: _behind, RECORDINGS: _recordings}
     there = [part for path, part in parts.items() if (data / path).exists()]
+    if both_ways and (data / FEATURES).exists():
+        there.append(lambda data, say: _causality(data, both_ways, say))
     if not there:
         sought = ", ".join(str(path) for path in parts)
         raise RecordingError(f"{sought} in {data}", "none of them", "name the data's folder")
@@ -116,6 +128,16 @@ def _behind(data: Path, say: Say) -> Iterator[Topic]:
         "decoders": {model.name: model.fingerprint for model in models},
     }
     yield Topic("decoder-behind", facts, made)
+
+
+def _causality(data: Path, both_ways: ModelFiles, say: Say) -> Iterator[Topic]:
+    models = [both_ways, weights.find(DECODER, "decoder")]
+    table = judged.causality(models, data / FEATURES, say=say)
+    facts = {
+        "features": sha256(data / FEATURES),
+        "decoders": {model.name: model.fingerprint for model in models},
+    }
+    yield Topic("causality", facts, [table])
 
 
 def _recordings(data: Path, say: Say) -> Iterator[Topic]:

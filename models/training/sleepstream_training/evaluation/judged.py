@@ -148,6 +148,34 @@ def behind_features(
     RecordingError
         No such file, or no subject in it that the decoders have not learned from.
     """
+    nights = _behind(models, features, say)
+    methods: dict[str, Method] = {ALONE: each(Markov())}
+    methods |= {model.name: of_model(model) for model in models}
+    judged = models[-1].name
+    known = {id(n) for m in models for n in split(recordings, trained_on(m) or {}).known}
+    others = [night for night in recordings if id(night) not in known]
+    return [
+        *behind.tables(nights, methods, judged, on_night),
+        *behind.after_long_wake(others, nights, {key: methods[key] for key in (ALONE, judged)}),
+    ]
+
+
+def causality(models: Sequence[ModelFiles], features: Path, *, say: Say) -> Table:
+    """Judge a decoder that sees the future and one that does not, behind the same encoder.
+
+    Parameters
+    ----------
+    models : sequence of ModelFiles
+        The former, then the latter.
+    features, say
+        As for `behind_features`, which also says what is raised.
+    """
+    nights = _behind(models, features, say)
+    return behind.causality(nights, {model.name: of_model(model) for model in models})
+
+
+def _behind(models: Sequence[ModelFiles], features: Path, say: Say) -> list[Night]:
+    """Return nights of people that no model has learned from, staged by an encoder of others."""
     from sleepstream_training.decoder import data  # noqa: PLC0415 - needs the extra `train`
 
     read = data.read_features(features)
@@ -165,12 +193,4 @@ def behind_features(
     nights = data.behind(read, learned, kept) if learned else data.encoded(read, (), kept)
     n_subjects = len({night.subject for night in nights})
     say(f"{len(nights)} nights of {n_subjects} subjects that no decoder has learned from")
-    methods: dict[str, Method] = {ALONE: each(Markov())}
-    methods |= {model.name: of_model(model) for model in models}
-    judged = models[-1].name
-    known = {id(n) for m in models for n in split(recordings, trained_on(m) or {}).known}
-    others = [night for night in recordings if id(night) not in known]
-    return [
-        *behind.tables(nights, methods, judged, on_night),
-        *behind.after_long_wake(others, nights, {key: methods[key] for key in (ALONE, judged)}),
-    ]
+    return nights

@@ -20,6 +20,7 @@ from sleepstream.stager import context, forecast
 from sleepstream.stager.decoders import load_decoder
 from sleepstream.stager.gpt import Gpt, GptShape, split
 from sleepstream.stager.weights import ModelFiles
+from sleepstream_training.decoder import both_ways
 from sleepstream_training.decoder.batches import Tokens, batch, coming, filled, following
 from sleepstream_training.evaluation.forecasts import Predictions
 from sleepstream_training.nights import Night, period
@@ -65,6 +66,10 @@ def of_model(model: ModelFiles) -> Method:
     ModelError
         It is no decoder, or its weights do not fit.
     """
+    if model.arch == both_ways.ARCH:
+        network = load_gpt(model)
+        # side by side it would see what pads the shorter ones
+        return each(lambda tokens: run_gpt(network, tokens))
     decoder = load_decoder(model, torch.device("cpu"))
     if model.arch == "gpt":
         network = load_gpt(model)
@@ -89,8 +94,12 @@ def _rows(spectrum: Array | None, n_epochs: int) -> list[Array | None]:
 
 
 def load_gpt(model: ModelFiles) -> Gpt:
-    """Return the network of a decoder of arch ``"gpt"``, which `load_decoder` accepts."""
-    gpt = Gpt(GptShape(n_inputs=context.N_INPUTS, **model.options))
+    """Return the network of a decoder of arch ``"gpt"``, which `load_decoder` accepts.
+
+    One that sees the future, which no `Decoder` can, is `both_ways.BothWays`.
+    """
+    kind = both_ways.BothWays if model.arch == both_ways.ARCH else Gpt
+    gpt = kind(GptShape(n_inputs=context.N_INPUTS, **model.options))
     gpt.load_state_dict(load_file(model.weights))
     return gpt.eval()
 

@@ -125,6 +125,9 @@ class Output(Struct, frozen=True, forbid_unknown_fields=True):
     """Who is told."""
 
     lsl_out: Annotated[bool, _doc("Send stages and probabilities as LSL streams")] = True
+    lsl_network: Annotated[
+        bool, _doc("Let other computers receive these streams, too (LSL asks for no password)")
+    ] = False
     headless: Annotated[
         bool, _doc("No dashboard: one line per epoch (as ever where there is no terminal)")
     ] = False

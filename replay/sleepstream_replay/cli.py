@@ -89,6 +89,9 @@ class _Failure(click.ClickException):
 )
 @click.option("--stream-name", default="EEG", show_default=True, help="Name of the stream.")
 @click.option("--source-id", help="Source id of the stream; by default made from the names.")
+@click.option(
+    "--network", is_flag=True, help="Let other computers receive it, too (LSL asks no password)."
+)
 @click.option("--channels", metavar="LABEL,LABEL", help="Channels to play, in this order.")
 @click.option(
     "--units",
@@ -146,7 +149,7 @@ class _Failure(click.ClickException):
 )
 def replay(  # noqa: PLR0917
     file: Path | None, synthetic: float | None, seed: int, speed: float, stream_name: str,
-    source_id: str | None, channels: str | None, units: str, start: float,
+    source_id: str | None, network: bool, channels: str | None, units: str, start: float,
     duration: float | None, chunk: int | None, loop: bool, stages: bool, wait: bool, linger: float,
     faults: Path | None, fault_log: Path | None,
 ) -> None:  # fmt: skip
@@ -180,7 +183,8 @@ def replay(  # noqa: PLR0917
     try:
         if faults is not None:
             settings = replace(settings, faults=_faults(faults))
-        play(_recording(file, synthetic, seed, _labels(channels)), settings, fault_log)
+        recording = _recording(file, synthetic, seed, _labels(channels))
+        play(recording, settings, fault_log, network=network)
     except ReplayError as error:
         raise _Failure(str(error)) from error
 
@@ -207,7 +211,9 @@ def _recording(
     return synthetic_night(synthetic_h or 0.0, seed).pick(labels)
 
 
-def play(recording: Recording, settings: Settings, fault_log: Path | None = None) -> None:
+def play(
+    recording: Recording, settings: Settings, fault_log: Path | None = None, *, network: bool
+) -> None:
     """Open the outlets, play the recording and say how it went."""
     from sleepstream_replay.player import (  # noqa: PLC0415
         MAX_SPEED,
@@ -226,28 +232,30 @@ def play(recording: Recording, settings: Settings, fault_log: Path | None = None
     with ExitStack() as stack:
         stack.enter_context(_stop_on_signals(stop))
         size_s = buffer_s(recording, settings)
-        outlet = stack.enter_context(lsl_outlet(description, size_s, blocking))
+        outlet = stack.enter_context(lsl_outlet(description, size_s, blocking, network))
         markers = None
         if settings.stages:
             scored = describe_stages(recording, settings)
-            markers = stack.enter_context(lsl_outlet(scored, buffer_s=100))
-        open_outlet = partial(LslOutlet, buffer_s=size_s, blocking=blocking)
+            markers = stack.enter_context(lsl_outlet(scored, buffer_s=100, network=network))
+        open_outlet = partial(LslOutlet, buffer_s=size_s, blocking=blocking, network=network)
         player = Player(recording, settings, outlet, clock, markers, open_outlet=open_outlet)
         on_fault = stack.enter_context(_logging_to(fault_log))
-        _say(_announcement(recording, settings, description.source_id))
+        _say(_announcement(recording, settings, description.source_id, local=outlet.local))
         total = None if settings.loop else player.section.n_samples
         with _progress(total, recording.sfreq, clock.now) as on_progress:
             played = player.play(on_progress, on_fault)
     _say(_farewell(played, settings))
 
 
-def _announcement(recording: Recording, settings: Settings, source_id: str) -> str:
+def _announcement(recording: Recording, settings: Settings, source_id: str, *, local: bool) -> str:
     labels = ", ".join(recording.labels)
     speed = "maximum speed" if math.isinf(settings.speed) else f"speed {settings.speed:g}"
     lines = [
         f"{recording.name}: {labels}; {recording.sfreq:g} Hz, {_clock(recording.duration_s)}",
         f"stream {settings.stream_name!r}, source_id {source_id!r}, at {speed}",
     ]
+    if not local:
+        lines.append("other computers on the network can receive it")
     if recording.synthetic:
         lines.append("the signal is synthetic: nobody slept this night")
     if settings.stages and not recording.stages:

@@ -17,6 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sleepstream_replay.local import keep_local, sockets
+
 MANUFACTURER = "sleepstream replay"
 
 Rows = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -114,9 +116,22 @@ class LslOutlet:
     blocking : bool
         Send on the caller's thread, at the pace at which the consumers' connections take it, so
         that nothing can be dropped here. Not for strings.
+    network : bool
+        Whether other computers may receive it, too.
+
+    Attributes
+    ----------
+    local : bool
+        Whether nobody but this computer can receive it.
     """
 
-    def __init__(self, description: Description, buffer_s: float, blocking: bool = False) -> None:
+    def __init__(
+        self,
+        description: Description,
+        buffer_s: float,
+        blocking: bool = False,
+        network: bool = False,
+    ) -> None:
         import pylsl  # noqa: PLC0415  # loads a shared library: not at import
 
         formats = {
@@ -134,7 +149,9 @@ class LslOutlet:
         )
         _describe(info.desc(), description)
         flags = pylsl.transp_sync_blocking if blocking else pylsl.transp_default
+        before = sockets()
         self._outlet: Any = pylsl.StreamOutlet(info, 0, int(buffer_s) + 1, flags)
+        self.local = not network and keep_local(sockets() - before)
 
     def push(self, rows: Rows, stamps_s: Stamps) -> None:
         """Send samples, shape ``(n_samples, n_channels)``, with the time of each."""
@@ -157,10 +174,10 @@ class LslOutlet:
 
 @contextmanager
 def lsl_outlet(
-    description: Description, buffer_s: float, blocking: bool = False
+    description: Description, buffer_s: float, blocking: bool = False, network: bool = False
 ) -> Iterator[LslOutlet]:
     """Open an outlet for as long as the block lasts; see `LslOutlet`."""
-    outlet = LslOutlet(description, buffer_s, blocking)
+    outlet = LslOutlet(description, buffer_s, blocking, network)
     try:
         yield outlet
     finally:

@@ -45,6 +45,10 @@ from sleepstream.store.lock import bed_lock
 from sleepstream.store.nights import NightStore
 
 PICTURES = (".svg", ".txt")
+NOT_LOCAL = (
+    "other computers on the network can receive the stages: only Linux can keep them from it (keep "
+    "them out with the firewall, or send nothing: --no-lsl-out)"
+)
 STOPPED_EARLY = "stopped before there was a stream"
 
 
@@ -157,9 +161,10 @@ def _night(house: _House, source: LslSource) -> NightReport:
     with ExitStack() as stack:
         sinks: list[Sink] = [record, stages, life]  # on disk before anybody is told
         if settings.output.lsl_out:
-            sinks.append(
-                stack.enter_context(_outlets(settings, about, choices, house.stager, stop))
-            )
+            outlets = _outlets(settings, about, choices, house.stager, stop)
+            sinks.append(stack.enter_context(outlets))
+            if not (outlets.local or settings.output.lsl_network):
+                speak(NOT_LOCAL)
         sinks.append(board)
         if not on_screen:
             sinks.append(_lines(settings))
@@ -308,6 +313,7 @@ def _outlets(
         channel=choices.label,
         sfreq=about.sfreq,
         model=stager.model,
+        network=settings.output.lsl_network,
     )
 
 

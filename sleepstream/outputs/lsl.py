@@ -23,6 +23,7 @@ import pylsl
 import sleepstream
 from sleepstream.errors import StreamError
 from sleepstream.messages import EPOCH_S, STAGES, StageEstimate, stage_name
+from sleepstream.outputs.local import keep_local, sockets
 
 MARKER_TYPE = "Markers"
 ESTIMATE_TYPE = "SleepStage"
@@ -68,8 +69,15 @@ class StageOutlets:
         Sampling rate of the source, in hertz.
     model : str
         Hash of the models.
+    network : bool
+        Whether other computers may receive them, too.
     linger_s : float
         How long closing waits for receivers to fetch the last sample, in seconds.
+
+    Attributes
+    ----------
+    local : bool
+        Whether nobody but this computer can receive them.
 
     Raises
     ------
@@ -85,6 +93,7 @@ class StageOutlets:
         channel: str,
         sfreq: float,
         model: str,
+        network: bool = False,
         linger_s: float = 0.5,
     ) -> None:
         about = {
@@ -102,11 +111,13 @@ class StageOutlets:
         name = f"sleepstream-{bed}"
         marker = (MARKER_TYPE, pylsl.cf_string, STAGE_CHANNELS, about)
         numbers = (ESTIMATE_TYPE, pylsl.cf_float32, ESTIMATE_CHANNELS, about)
+        before = sockets()
         self._outlets = {
             STAGE: _outlet(f"{name}-{STAGE}", *marker),
             PROBABILITIES: _outlet(f"{name}-{PROBABILITIES}", *numbers),
             PROVISIONAL: _outlet(f"{name}-{PROVISIONAL}", *numbers),
         }
+        self.local = not network and keep_local(sockets() - before)
 
     def __enter__(self) -> Self:
         return self

@@ -43,9 +43,15 @@ def an_estimate(
     )
 
 
-def outlets_of(bed: str, linger_s: float = 0.5) -> StageOutlets:
+def outlets_of(bed: str, linger_s: float = 0.5, network: bool = False) -> StageOutlets:
     return StageOutlets(
-        bed, source="EEG", channel="Fpz-Cz", sfreq=256.0, model="abc123", linger_s=linger_s
+        bed,
+        source="EEG",
+        channel="Fpz-Cz",
+        sfreq=256.0,
+        model="abc123",
+        network=network,
+        linger_s=linger_s,
     )
 
 
@@ -90,6 +96,14 @@ def test_the_stage_leaves_as_a_marker_at_the_end_of_its_epoch(
     received = [inlet.pull_sample(DEADLINE_S) for _ in stages]
     assert [labels for labels, _ in received] == [["W"], ["N1"], ["?"], ["REM"]]
     assert [stamp for _, stamp in received] == [5030.25, 5060.25, 5090.25, 5120.25]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters sockets")
+def test_only_this_computer_receives_unless_somebody_says_otherwise(bed: str) -> None:
+    with outlets_of(bed) as ours, outlets_of(f"{bed}-open", network=True) as everybodys:
+        assert ours.local
+        assert not everybodys.local
+        inlet_of(bed, "stage", ours)  # which is this computer's
 
 
 def test_final_and_provisional_numbers_leave_by_different_outlets(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from sleepstream.errors import ModelError
 from sleepstream.plain import printable, printable_json, printable_lines
 
 if TYPE_CHECKING:
+    from sleepstream.sources.description import StreamDescription
     from sleepstream.stager.weights import ModelFiles
 
 
@@ -27,10 +28,19 @@ def streams(wait_s: float, *, as_json: bool) -> int:
     from sleepstream.sources.network import describe, look_around  # noqa: PLC0415
 
     quiet_liblsl()
-    found = sorted(
-        (describe(info) for info in look_around(wait_s).values()),
-        key=lambda stream: stream.selector,
-    )
+    found = [describe(info) for info in look_around(wait_s).values()]
+    show_streams(found, as_json=as_json)
+    if not (found or as_json):
+        _say(
+            f"no LSL stream answered within {wait_s:g} s. Start the sender, and see that the "
+            "firewall lets LSL pass (UDP 16571, TCP 16572-16604)."
+        )
+    return 0
+
+
+def show_streams(found: Iterable[StreamDescription], *, as_json: bool) -> int:
+    """Print what streams say about themselves, and the words that select each."""
+    found = sorted(found, key=lambda stream: stream.selector)
     if as_json:
         return _json([stream.as_json() for stream in found])
     out = Console(highlight=False, markup=False, soft_wrap=True)
@@ -39,11 +49,6 @@ def streams(wait_s: float, *, as_json: bool) -> int:
         out.print(f"{stream.name}  type {stream.type or 'none'}, {rate}, on {stream.host}")
         out.print(f"    {_channels(stream.labels, stream.units, stream.n_channels)}")
         out.print(f"    --lsl-stream {shlex.quote(stream.selector)}")
-    if not found:
-        _say(
-            f"no LSL stream answered within {wait_s:g} s. Start the sender, and see that the "
-            "firewall lets LSL pass (UDP 16571, TCP 16572-16604)."
-        )
     return 0
 
 

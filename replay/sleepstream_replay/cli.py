@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from sleepstream_replay.errors import ReplayError
+from sleepstream_replay.errors import ReplayError, printable
 
 if TYPE_CHECKING:
     from sleepstream_replay.fault_log import Injected
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 STATUS_EVERY_S = 60.0
 MAX_SYNTHETIC_HOURS = 24.0
+LONGEST_S = 1e9
 
 
 def _speed(text: str) -> float:
@@ -50,13 +51,9 @@ def _offset(text: str) -> float:
         numbers = [float(part) for part in text.split(":")]
     except ValueError:
         numbers = []
-    if len(numbers) not in {1, 3} or not all(0.0 <= number < math.inf for number in numbers):
+    if len(numbers) not in {1, 3} or not all(0.0 <= number <= LONGEST_S for number in numbers):
         raise click.BadParameter(f"{text!r} is neither seconds nor HH:MM:SS.")
-    return numbers[0] if len(numbers) == 1 else _seconds(*numbers)
-
-
-def _seconds(hours: float, minutes: float, seconds: float) -> float:
-    return hours * 3600.0 + minutes * 60.0 + seconds
+    return sum(number * 60.0**power for power, number in enumerate(reversed(numbers)))
 
 
 class _Failure(click.ClickException):
@@ -65,7 +62,7 @@ class _Failure(click.ClickException):
     exit_code = ReplayError.exit_code
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(_shown(self.format_message()), err=file is None, file=file)
+        click.echo(printable(self.format_message()), err=file is None, file=file)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -280,12 +277,7 @@ def _clock(seconds: float) -> str:
 
 
 def _say(text: str) -> None:
-    click.echo(_shown(text), err=True)
-
-
-def _shown(text: str) -> str:
-    """Return `text` without what would steer a terminal: labels come out of foreign files."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+    click.echo(printable(text), err=True)
 
 
 @contextmanager

@@ -33,4 +33,9 @@ class ReplayError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.sought}\n  found: {self.found}\n  do:    {self.remedy}"
+        return printable(f"{self.sought}\n  found: {self.found}\n  do:    {self.remedy}")
+
+
+def printable(text: str) -> str:
+    """Return `text` without what would steer a terminal: labels come out of foreign files."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)

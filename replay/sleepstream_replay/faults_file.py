@@ -23,6 +23,9 @@ import msgspec
 from sleepstream_replay.errors import ReplayError
 from sleepstream_replay.faults import KINDS, Fault, Faults
 
+MOST_FAULTS = 5000
+"""Each is held against each other one."""
+
 _TOP = ("seed", "fault")
 
 
@@ -73,6 +76,12 @@ def parse_faults(tree: dict[str, Any], where: str = "the faults") -> Faults:
             f"Sought a list of faults in {where}.",
             f"{tables!r:.60}",
             "Write each fault as a table headed [[fault]], in double brackets.",
+        )
+    if len(tables) > MOST_FAULTS:
+        raise ReplayError(
+            f"Sought at most {MOST_FAULTS} faults in {where}.",
+            f"{len(tables)}",
+            "Make several files of them, and play the recording once with each.",
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ReplayError(

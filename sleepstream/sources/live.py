@@ -22,6 +22,9 @@ from sleepstream.sources.supervisor import Action, Patience, Supervisor
 ASK_S = 0.1
 """How long one look at whether somebody has answered takes."""
 
+AWAY_S = 5.0
+"""A stream is looked at several times a second; if not for so long, this process stood still."""
+
 
 class Link(Protocol):
     """The wire, as the supervisor needs it."""
@@ -60,6 +63,31 @@ class Link(Protocol):
         ...
 
 
+class Awake:
+    """A clock that stands still while this process does: nobody could listen meanwhile.
+
+    A computer that is suspended, or a process that is stopped, is no silence of the sender.
+
+    Parameters
+    ----------
+    clock : callable
+        A monotonic clock in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._last_s = clock()
+        self._away_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time, in seconds; who asks less often than each `AWAY_S` was away."""
+        now_s = self._clock()
+        if now_s - self._last_s > AWAY_S:
+            self._away_s += now_s - self._last_s
+        self._last_s = now_s
+        return now_s - self._away_s
+
+
 class LiveStream:
     """One stream and its supervisor; a `Source` for the pipeline.
 
@@ -86,7 +114,7 @@ class LiveStream:
         wall: Callable[[], datetime] = datetime.now,
     ) -> None:
         self._link = link
-        self._supervisor = Supervisor(ours, patience, clock, wall)
+        self._supervisor = Supervisor(ours, patience, Awake(clock), wall)
         self._supervisor.opened(ours)
         self._around: Collection[StreamDescription] | None = None
         self._newest_s: float | None = None

@@ -20,6 +20,7 @@ from enum import Enum, auto
 
 from sleepstream.messages import StreamState
 from sleepstream.sources.description import StreamDescription
+from sleepstream.sources.notes import Notes, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ class Supervisor:
         self._clock = clock
         self._wall = wall
         self._heard_s = clock()  # when the last sample came
+        self._heard_at = wall()
         self._since_s = self._heard_s  # the same, or when the stream was opened since
         self._began = False
         self._broken_s = 0.0
@@ -140,7 +142,8 @@ class Supervisor:
         self._asked_s = 0.0
         self._told: set[object] = set()  # what need not be said again
         self._refused: set[str] = set()  # uids
-        self._notes: list[str] = []
+        self._silent: dict[str, float] = {}  # uids that were left because they said nothing, when
+        self._notes = Notes(clock)
 
     @property
     def silent_s(self) -> float:
@@ -148,14 +151,17 @@ class Supervisor:
         return self._clock() - self._heard_s
 
     def take_notes(self) -> list[str]:
-        """Return what there is to tell since the last call, a sentence or two each."""
-        notes, self._notes = self._notes, []
-        return notes
+        """Return what there is to tell since the last call, a sentence or two each.
+
+        A link that comes and goes all the time is not told of each time (see `Notes`).
+        """
+        return self._notes.take()
 
     def heard(self) -> None:
         """Take in that samples came."""
         silent_s = self.silent_s
         self._heard_s = self._since_s = self._clock()
+        self._heard_at = self._wall()
         self._began = True
         if self._moved(Sign.SAMPLES):
             self._say(
@@ -210,13 +216,16 @@ class Supervisor:
             self._refused.add(found.uid)
             self._say(
                 f"refused: {found.name!r} is back, but not as it was: {'; '.join(changed)}. The "
-                "search goes on. Set the sender as it was, or stop sleepstream and start it anew"
+                "search goes on. Set the sender as it was; or end sleepstream and start it again, "
+                "which begins a new night"
             )
         return not changed
 
     def opened(self, found: StreamDescription) -> None:
         """Take in that a stream was subscribed to that is ours."""
         same_outlet = found.uid == self._ours.uid
+        if self.state is StreamState.STALLED and not same_outlet:
+            self._silent[self._ours.uid] = self._clock()
         self._ours, self._since_s = found, self._clock()
         self.candidate = None
         if self.state is StreamState.STALLED and same_outlet:
@@ -258,6 +267,8 @@ class Supervisor:
         """Return the one stream among those on the network that is ours, if it is there."""
         announced = next((s for s in around if s.uid == self._ours.uid), None)
         others = [s for s in around if s.uid != self._ours.uid and s.uid not in self._refused]
+        if announced:  # no to and fro between two that are both silent
+            others = [s for s in others if not self._was_silent(s)]
         same = [s for s in others if identity(s) == identity(self._ours)]
         sure = looked_s >= SURE_S
         # without a source_id, one that looks like ours may be another as long as ours is there
@@ -276,6 +287,11 @@ class Supervisor:
         overdue = self._clock() - self._since_s >= REOPEN_S
         return announced if overdue else None
 
+    def _was_silent(self, stream: StreamDescription) -> bool:
+        """Return whether this one was left a moment ago because nothing came from it."""
+        left_s = self._silent.get(stream.uid)
+        return left_s is not None and self._clock() - left_s < REOPEN_S
+
     def _ask(self, candidate: StreamDescription | None, now: float) -> None:
         """Note who is asked, and tell somebody if there is no answer."""
         if candidate is None or self.candidate is None or candidate.uid != self.candidate.uid:
@@ -289,24 +305,25 @@ class Supervisor:
             )
 
     def _stalled(self) -> str:
+        since = f"{self._heard_at:%H:%M:%S}"
         if not self._began:
             return (
-                f"stalled: connected, but no sample has come since {self._time(self._since_s)}. "
-                "Has the sender been started?"
+                f"stalled: connected, but no sample has come since {since}. Has the sender been "
+                "started?"
             )
         return (
-            f"stalled: no sample since {self._time(self._heard_s)}, though the connection stands. "
-            "Check the device, its battery and the sender; what is not sent is missing"
+            f"stalled: no sample since {since}, though the connection stands. Check the device, "
+            "its battery and the sender; what is not sent will be missing"
         )
 
     def _lost(self) -> str:
-        since = self._time(self._heard_s)
+        since = f"{self._heard_at:%H:%M:%S}"
         if self._ours.ends:
             return f"lost: the stream has left the network; last sample at {since}"
-        until = self._time(self._heard_s + self._patience.grace_s)
+        until = self._wall() + timedelta(seconds=self._patience.grace_s - self.silent_s)
         return (
             f"lost: the stream has left the network; last sample at {since}. Start the sender "
-            f"again: sleepstream searches for it until {until}, then the night ends"
+            f"again: sleepstream searches for it until {until:%H:%M:%S}, then the night ends"
         )
 
     def _strange(self, found: StreamDescription) -> str:
@@ -322,20 +339,16 @@ class Supervisor:
         )
         return (
             f"refused: there is a stream {found.name!r}, but not ours: {changed}. The search goes "
-            "on. If it is the right one, stop sleepstream and start it anew"
+            "on. If it is the right one, end sleepstream and start it with --resume"
         )
 
     def _say(self, text: str) -> None:
-        self._notes.append(text)
+        self._notes.add(text)
 
     def _say_once(self, what: object, text: str) -> None:
         if what not in self._told:
             self._told.add(what)
             self._say(text)
-
-    def _time(self, at_s: float) -> str:
-        moment = self._wall() + timedelta(seconds=at_s - self._clock())
-        return f"{moment:%H:%M:%S}"
 
 
 def identity(stream: StreamDescription) -> tuple[str, str, str, str]:
@@ -379,14 +392,3 @@ def _ambiguous(same: list[StreamDescription]) -> str:
         f"refused: {len(same)} streams claim to be ours ({same[0].selector}), and none is taken. "
         "Stop all but the right one"
     )
-
-
-def in_words(seconds: float) -> str:
-    """Return a length of time as people say it: ``42 s``, ``10 min``, ``3 min 20 s``."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min" + (f" {rest} s" if rest else "")
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h" + (f" {minutes} min" if minutes else "")

@@ -166,6 +166,20 @@ def test_a_night_ends_after_the_grace_time_with_every_epoch_said_once() -> None:
     assert night.seen.signals[-1].shape == (3000,)
 
 
+def test_a_process_that_stood_still_has_not_waited_for_the_sender() -> None:
+    first, then = chunks(95, 1)[:40], chunks(95, 1)[40:]
+    clocks: list[Clock] = []
+
+    def stand_still(_link: MemoryLink) -> None:
+        clocks[0].pass_on(1200.0)
+
+    night = Night([*apart(first), stand_still, None, *apart(then)], grace_s=60.0)
+    clocks.append(night.bed.clock)
+    assert night.run() == "no sample for 1 min"
+    assert [e.epoch for e in night.collected.final] == [0, 1, 2]
+    assert [text.partition(":")[0] for text in night.told("stream")] == ["stalled"]
+
+
 def test_provisional_estimates_come_between_epochs_and_not_at_their_ends() -> None:
     night = Night(apart(chunks(95, 1)))
     night.run()

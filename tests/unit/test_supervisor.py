@@ -9,12 +9,12 @@ import pytest
 
 from sleepstream.messages import StreamState
 from sleepstream.sources.description import StreamDescription
+from sleepstream.sources.notes import BURST, EVERY_S, in_words
 from sleepstream.sources.supervisor import (
     Action,
     Patience,
     Supervisor,
     differences,
-    in_words,
 )
 
 OURS = StreamDescription(
@@ -54,7 +54,7 @@ def test_a_silent_stream_is_stalled_and_searched_for() -> None:
     assert night.supervisor.state is StreamState.STALLED
     assert night.told == [
         "stalled: no sample since 03:00:00, though the connection stands. Check the device, its "
-        "battery and the sender; what is not sent is missing"
+        "battery and the sender; what is not sent will be missing"
     ]
     night.now_s = 42.0
     night.supervisor.heard()
@@ -127,8 +127,8 @@ def test_a_stranger_of_that_name_is_refused_in_words() -> None:
     night.wait(3.0, stranger, broken=True)
     assert night.told[1:] == [
         "refused: there is a stream 'EEG', but not ours: source_id 'amp2' instead of 'amp1'; host "
-        "'lab-3' instead of 'lab-2'. The search goes on. If it is the right one, stop sleepstream "
-        "and start it anew"
+        "'lab-3' instead of 'lab-2'. The search goes on. If it is the right one, end sleepstream "
+        "and start it with --resume"
     ]
     assert night.wait(3.0, stranger, broken=True) is Action.SEARCH
     assert night.told == []
@@ -147,8 +147,8 @@ def test_one_that_is_back_with_other_channels_is_refused_in_words_and_not_asked_
     assert not night.supervisor.accepts(changed)
     assert night.told[1:] == [
         "refused: 'EEG' is back, but not as it was: 128 Hz instead of 256 Hz; channels 'C3-M2' "
-        "instead of 'C4-M1'. The search goes on. Set the sender as it was, or stop sleepstream and "
-        "start it anew"
+        "instead of 'C4-M1'. The search goes on. Set the sender as it was; or end sleepstream and "
+        "start it again, which begins a new night"
     ]
     assert night.wait(3.0, changed, broken=True) is Action.SEARCH
 
@@ -162,6 +162,44 @@ def test_one_that_does_not_answer_is_said_once() -> None:
         "no answer: 'EEG' is announced, but does not answer; sleepstream keeps asking. Restart the "
         "sender if it stays so"
     ]
+
+
+def test_a_link_that_comes_and_goes_all_night_fills_no_record() -> None:
+    night, told = Night(), list[str]()
+    for _ in range(3600):
+        night.wait(0.9, broken=True, looks=False)
+        night.now_s += 0.1
+        night.supervisor.heard()
+        told += night.told
+    assert BURST < len(told) <= BURST + 3600 / EVERY_S + 1
+    assert "messages before this one were left out" in told[-1]
+    night.now_s += 2 * EVERY_S
+    told += night.told
+    assert told[-1].startswith("connected: "), "the last word is how things are"
+
+
+def test_between_two_silent_ones_that_are_both_ours_there_is_no_to_and_fro() -> None:
+    night, twin = Night(), replace(OURS, uid="u2")
+    night.supervisor.heard()
+    night.wait(3.0, OURS, twin)
+    assert night.wait(1.0, OURS, twin) is Action.REOPEN
+    assert night.supervisor.candidate == twin
+    night.supervisor.opened(twin)
+    for _ in range(5):
+        assert night.wait(5.0, OURS, twin) is Action.SEARCH
+    assert night.wait(5.0, OURS, twin) is Action.REOPEN
+    assert night.supervisor.candidate == OURS, "half a minute later it may be the other's turn"
+
+
+def test_a_stream_whose_replacement_has_left_is_taken_at_once_though_it_was_silent() -> None:
+    night, twin = Night(), replace(OURS, uid="u2")
+    night.supervisor.heard()
+    night.wait(3.0, OURS, twin)
+    night.wait(1.0, OURS, twin)
+    night.supervisor.opened(twin)
+    night.supervisor.heard()
+    assert night.wait(2.0, OURS, broken=True) is Action.REOPEN
+    assert night.supervisor.candidate == OURS
 
 
 @pytest.mark.parametrize(

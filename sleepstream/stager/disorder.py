@@ -9,6 +9,7 @@ stands in the model's description. It is a research score and no diagnosis.
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
@@ -46,6 +47,9 @@ NO_SCORE = "none"
 
 N_FEATURES = 27
 """How many numbers describe the night so far."""
+
+Stages = npt.NDArray[np.integer[Any]]
+"""Stages as numbers, one per epoch, -1 where unscorable."""
 
 _SHIFTS = ((1, 0), (1, 2), (2, 0), (2, 1), (2, 3), (3, 2), (3, 1), (4, 0), (4, 1), (0, 2))
 _NONE = -1
@@ -156,7 +160,7 @@ class DisorderScorer:
             slope, intercept = meaning.by_hand
             self._coefficients *= slope
             self._coefficients[..., -1] += intercept
-        self._stages: list[int] = []
+        self._stages = array("b")
         self._onset: int | None = None
         self.score = self._judge()
 
@@ -203,7 +207,7 @@ class DisorderScorer:
 
     def reset(self) -> None:
         """Forget the night."""
-        self._stages = []
+        self._stages = array("b")
         self._onset = None
         self.score = self._judge()
 
@@ -211,20 +215,22 @@ class DisorderScorer:
         first = self.meaning.first_hour
         if self._onset is None:
             return self._abstain(f"no sleep yet; it speaks from {first} h after sleep onset")
-        night = self._stages[self._onset :]
+        # in one piece: after days of it a loop over its epochs would cost as much as the networks
+        night = np.array(self._stages[self._onset :])
         hours = len(night) / EPOCHS_PER_H
         if hours < first:
             return self._abstain(
                 f"it speaks from {first} h after sleep onset, which was "
                 f"{int(len(night) * EPOCH_S / 60)} min ago"
             )
-        unscorable = night.count(_NONE) / len(night)
+        n_unscorable = int(np.sum(night == _NONE))
+        unscorable = n_unscorable / len(night)
         if unscorable > MAX_UNSCORABLE:
             return self._abstain(
                 f"{unscorable:.0%} of the epochs since sleep onset were unscorable; it speaks "
                 f"when {MAX_UNSCORABLE:.0%} or fewer are"
             )
-        asleep = 1.0 - night.count(Stage.W) / (len(night) - night.count(_NONE))
+        asleep = 1.0 - int(np.sum(night == Stage.W)) / (len(night) - n_unscorable)
         if asleep < MIN_ASLEEP:
             return self._abstain(
                 f"only {asleep:.0%} of the time since sleep onset is sleep; it speaks from "
@@ -234,7 +240,7 @@ class DisorderScorer:
         statement = _statement(self.meaning, probability, hours)
         return DisorderScore(self.meaning.speaks_of, probability, interval, statement)
 
-    def _probability(self, night: Sequence[int], hours: float) -> tuple[float, tuple[float, float]]:
+    def _probability(self, night: Stages, hours: float) -> tuple[float, tuple[float, float]]:
         row = min(int(hours), len(self._mean)) - 1
         z = standardised(architecture(night), self._mean[row], self._scale[row])
         logits = self._coefficients[row] @ np.append(z, 1.0)
@@ -314,12 +320,12 @@ def sleep_onset(stages: Sequence[int]) -> int | None:
     return None
 
 
-def architecture(stages: Sequence[int]) -> Float64Array:
+def architecture(stages: npt.ArrayLike) -> Float64Array:
     """Describe the night since sleep onset.
 
     Parameters
     ----------
-    stages : sequence of int
+    stages : array_like of int, shape (n_epochs,)
         Stages since sleep onset, -1 where unscorable; at least one is scored.
 
     Returns
@@ -329,36 +335,35 @@ def architecture(stages: Sequence[int]) -> Float64Array:
         interruptions per hour, mean bout length of each stage and of sleep (log epochs), latency to
         N3 and to REM (log epochs), and how often a stage gives way to which.
     """
-    scored = np.asarray([stage for stage in stages if stage != _NONE])
+    night = np.asarray(stages)
+    scored = night[night != _NONE]
     hours = len(scored) / EPOCHS_PER_H
-    before, after = scored[:-1], scored[1:]
-    moved = before != after
-    shares = np.bincount(scored, minlength=N_STAGES) / len(scored)
-    rates = np.array(
-        [
-            np.sum(moved),
-            np.sum(moved & (after == Stage.W)),
-            np.sum(moved & (after == Stage.N1)),
-            np.sum(moved & (before == Stage.REM)),
-        ]
-    )
-    bouts = [_bout(scored == stage) for stage in Stage] + [_bout(scored != Stage.W)]
-    latencies = [_latency(scored, Stage.N3), _latency(scored, Stage.REM)]
+    n = np.bincount(scored, minlength=N_STAGES)
+    # how often each stage came behind each: all of it that takes long, done in one go
+    pairs = scored[:-1].astype(np.int64) * N_STAGES + scored[1:]
+    moves = np.bincount(pairs, minlength=N_STAGES**2).reshape(N_STAGES, N_STAGES)
     # one imaginary epoch in each stage keeps a rare stage's odds finite
-    leaves = np.bincount(before, minlength=N_STAGES) + 1.0
-    odds = [np.sum((before == a) & (after == b)) / leaves[a] for a, b in _SHIFTS]
+    leaves = moves.sum(axis=1) + 1.0
+    np.fill_diagonal(moves, 0)
+    into, out_of = moves.sum(axis=0), moves.sum(axis=1)
+    rates = np.array([moves.sum(), into[Stage.W], into[Stage.N1], out_of[Stage.REM]])
+    began = np.arange(N_STAGES) == scored[0]
+    bouts = [_bout(n[stage], began[stage] + into[stage]) for stage in Stage]
+    bouts.append(_bout(n[1:].sum(), began[1:].sum() + out_of[Stage.W]))
+    latencies = [_latency(scored, Stage.N3), _latency(scored, Stage.REM)]
+    odds = [moves[a, b] / leaves[a] for a, b in _SHIFTS]
     # the shares add up to one, so the last can be left out
+    shares = n[:-1] / len(scored)
     return np.concatenate(
-        [[len(stages) / EPOCHS_PER_H], shares[:-1], rates / hours, bouts, latencies, odds]
+        [[len(night) / EPOCHS_PER_H], shares, rates / hours, bouts, latencies, odds]
     )
 
 
-def _bout(inside: npt.NDArray[np.bool_]) -> float:
-    """Return the log of the mean length of the runs of True, 0 where there is none."""
-    n_bouts = int(inside[0]) + int(np.sum(~inside[:-1] & inside[1:]))
-    return float(np.log1p(inside.sum() / n_bouts)) if n_bouts else 0.0
+def _bout(n_epochs: int, n_bouts: int) -> float:
+    """Return the log of the mean length of a stage's bouts, 0 where there is none."""
+    return float(np.log1p(n_epochs / n_bouts)) if n_bouts else 0.0
 
 
-def _latency(scored: npt.NDArray[np.int64], stage: Stage) -> float:
+def _latency(scored: Stages, stage: Stage) -> float:
     found = np.flatnonzero(scored == stage)
     return float(np.log1p(found[0] if len(found) else len(scored)))

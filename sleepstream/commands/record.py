@@ -78,6 +78,7 @@ class Record:
     ) -> None:
         self._store = store
         self._bed = settings.night.bed
+        self._stream = stream
         self._keep_signal = settings.night.keep_signal
         self._night: Night | None = None
         self._kept: tuple[Epoch, EpocherState | None] | None = None
@@ -116,7 +117,7 @@ class Record:
         StoreError
             The night had ended, and the record cannot be written.
         """
-        self._night = self._store.go_on(night_id, self._bed)
+        self._night = self._store.go_on(night_id, self._bed, self._stream)
         self._write()
 
     def keep(self, epoch: Epoch, state: EpocherState | None = None) -> None:

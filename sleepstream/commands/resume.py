@@ -109,6 +109,8 @@ def look_back(
     if night is None or (night.ended is not None and wanted == "auto"):
         return None
     try:
+        if wanted == "last":
+            stream = _renamed(stream, night.stream)
         state = _checked(night, stream, channel, model_hashes(settings))
         estimates = _restage(store, night, stager, say, stop)
     except (_NotThisOneError, StoreError) as error:
@@ -199,6 +201,18 @@ class Resumption:
                 f"{self._within_s / 60:.0f} at most (--resume-within)"
             )
         return ""
+
+
+def _renamed(stream: str, then: str) -> str:
+    """Return a stream with the source_id of an earlier one.
+
+    Some programs make up a new one at each start: who asks for the night vouches for the device.
+    """
+    before = _read(then, Any)
+    if not isinstance(before, dict):
+        return stream
+    now = msgspec.json.decode(stream) | {"source_id": before.get("source_id")}
+    return msgspec.json.encode(now).decode()
 
 
 def _checked(night: LiveNight, stream: str, channel: str, models: dict[str, str]) -> EpocherState:

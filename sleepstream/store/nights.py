@@ -168,7 +168,7 @@ class NightStore:
             return None
         return self._checked(dict(zip(LiveNight.__slots__, row, strict=True)), LiveNight)
 
-    def go_on(self, night_id: str, bed: str) -> Night:
+    def go_on(self, night_id: str, bed: str, stream: str | None = None) -> Night:
         """Take up a night again; it counts as not ended from here on.
 
         Parameters
@@ -177,6 +177,8 @@ class NightStore:
             The id of a night on record.
         bed : str
             Whose night it is.
+        stream : str, optional
+            Which live stream it is now, as JSON; without it, the one that it was.
 
         Returns
         -------
@@ -189,11 +191,11 @@ class NightStore:
             The record cannot be written, which a night that was cut off does not need.
         """
         with explained(self.path):
-            (ended,) = self._db.execute(
-                "SELECT ended FROM night WHERE id = ?", (night_id,)
-            ).fetchone()
-            if ended is not None:
-                self._db.execute("UPDATE night SET ended = NULL WHERE id = ?", (night_id,))
+            self._db.execute(
+                "UPDATE night SET ended = NULL, stream = ifnull(:stream, stream) WHERE id = :id"
+                " AND (ended IS NOT NULL OR stream <> ifnull(:stream, stream))",
+                {"id": night_id, "stream": stream},
+            )
         return Night(self._db, self.path, night_id, bed)
 
     @contextmanager

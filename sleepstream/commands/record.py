@@ -220,7 +220,10 @@ class Record:
         if self._trouble is None:
             self._trouble = error
             self._store.wait_for_others(0)  # the staging has waited once, which is enough
-            self._say(f"NOT ON DISK, kept in memory, staging goes on: {error.found}")
+            self._say(
+                f"NOT ON DISK, kept in memory, staging goes on: {error.found}. It is tried again "
+                "with each epoch: make room on the disk, or close the program that holds the record"
+            )
         self._n_held = self.held()
 
     def _say(self, text: str) -> None:

@@ -118,6 +118,8 @@ def look_back(
         reason = error.found if isinstance(error, StoreError) else str(error)
         if wanted == "last":
             raise StoreError(f"to go on with night {night.id}", reason, NEW) from error
+        if stream != night.stream == _renamed(stream, night.stream):
+            reason += ". If it is the same device, end this at once and start it with --resume"
         say.print(f"night {night.id} was cut off, and a new one begins: {reason}")
         return None
     return None if stop() else Past(night, estimates, state)

@@ -194,9 +194,17 @@ def test_another_stream_is_another_night(bench: Bench, change: dict[str, Any], w
 def test_another_source_id_is_another_device_unless_somebody_says_it_is_not(bench: Bench) -> None:
     renamed = replace(STREAM, source_id="amp-2")
     assert bench.look_back(renamed) is None
-    assert "source_id was 'amp-1', now 'amp-2'" in bench.said.getvalue()
+    assert "source_id was 'amp-1', now 'amp-2'. If it is the same device" in bench.said.getvalue()
     bench.set(resume="last")
     assert bench.look_back(renamed) is not None
+
+
+def test_the_record_says_which_source_id_the_night_went_on_with(bench: Bench) -> None:
+    renamed = identity(replace(STREAM, source_id="amp-2"))
+    bench.store.go_on(bench.night.id, "bed1", renamed)
+    live = bench.store.last_live("bed1")
+    assert live is not None
+    assert live.stream == renamed
 
 
 def other_models(bench: Bench) -> None:

@@ -359,9 +359,22 @@ def main() -> None:
         # whoever read our output has gone; Python would complain once more when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        click.echo(f"sleepstream: {_refused(error)}", err=True)
+        sys.exit(SleepstreamError.exit_code)
     except Exception as error:  # noqa: BLE001 - the last resort, for what we did not foresee
         click.echo(f"sleepstream: {_our_mistake(error)}", err=True)
         sys.exit(SleepstreamError.exit_code)
+
+
+def _refused(error: OSError) -> SleepstreamError:
+    """Return in our words what the system said about a file, where nobody else has found words."""
+    named = f": {error.filename}" if error.filename else ""
+    return SleepstreamError(
+        "to do what you asked for",
+        f"this computer refuses: {error.strerror or error}{named}",
+        "check the files and folders that you named: their names, rights and room",
+    )
 
 
 def _our_mistake(error: Exception) -> SleepstreamError:

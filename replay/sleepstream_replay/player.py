@@ -381,7 +381,9 @@ class Player:
         _, factor, dtype = UNITS[self.settings.units]
         data = self.recording.read(start, stop)
         rows: Rows = np.empty((stop - start, len(data)), dtype=dtype)
-        for column, (values, channel) in enumerate(zip(data, self.recording.channels, strict=True)):
-            # the product in double precision, then the cast: what a reader of the file computes
-            rows[:, column] = values * factor if channel.unit == "V" else values
+        channels = enumerate(zip(data, self.recording.channels, strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):  # what a file holds may be absurd
+            for column, (values, channel) in channels:
+                # the product in double precision, then the cast: what a reader of the file computes
+                rows[:, column] = values * factor if channel.unit == "V" else values
         return rows

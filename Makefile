@@ -11,7 +11,7 @@ WITH = --data $(DATA) --work .work/train
 TIMES ?= 100
 HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
 
-.PHONY: help demo test lint check faults fuzz bench models evaluate loc clean
+.PHONY: help demo test lint check faults soak fuzz bench models evaluate loc clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,6 +30,9 @@ lint: $(VENV)/.dev
 
 faults: $(VENV)/.dev  ## kill -9 at 200 random moments of a night, and what is on record then
 	SLEEPSTREAM_KILLS=200 $(BIN)/pytest tests/property/test_crash.py
+
+soak: $(VENV)/.dev  ## half a day of faults at speed, an hour of peace, a week of epochs: does anything grow; 90 min
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak --write docs/reliability.md
 
 fuzz: $(VENV)/.dev  ## foreign bytes into every parser, TIMES=100 times as many as in `make test`; an hour
 	SLEEPSTREAM_FUZZ=$(TIMES) $(BIN)/pytest tests/property/test_fuzz_*.py -o timeout=7200

@@ -9,6 +9,7 @@ TRAIN := $(BIN)/sleepstream train
 SHIPPED := models/sleepstream_models
 WITH = --data $(DATA) --work .work/train
 TIMES ?= 100
+FAULTS ?= --write docs/reliability.md
 HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
 
 .PHONY: help demo test lint check faults soak fuzz bench models evaluate loc clean
@@ -28,8 +29,8 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --config pyproject.toml
 
-faults: $(VENV)/.dev  ## kill -9 at 200 random moments of a night, and what is on record then
-	SLEEPSTREAM_KILLS=200 $(BIN)/pytest tests/property/test_crash.py
+faults: $(VENV)/.dev  ## every fault on the wire and around the daemon, held against what was injected; an hour
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m reliability $(FAULTS)
 
 soak: $(VENV)/.dev  ## half a day of faults at speed, an hour of peace, a week of epochs: does anything grow; 90 min
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak --write docs/reliability.md

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -111,7 +112,7 @@ class Daemon:
         self.record, self.words = folder / f"{bed}.sqlite", folder / f"{bed}.jsonl"
         self._log, self._bed = folder / f"{bed}.log", bed
         names = ("--lsl-stream", f"name={stream}", "--bed", bed, "--store", str(self.record))
-        more = ("--timeout", "60", "--device", "cpu", "--headless", "--json")
+        more = ("--device", "cpu", "--headless", "--json")
         with self.words.open("wb") as out, self._log.open("wb") as err:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "sleepstream", "run", *names, *more],
@@ -135,6 +136,19 @@ class Daemon:
         health = msgspec.json.decode(path.read_bytes(), type=Health) if path.exists() else None
         epoch = -1 if health is None or health.epoch is None else health.epoch
         return look(self._process.pid, self.record, epoch)
+
+    def until_ready(self) -> None:
+        """Wait until it has its models and looks for the stream."""
+        deadline = time.monotonic() + PATIENCE_S
+        while b"models:" not in self._log.read_bytes():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise SoakError(f"the daemon of bed {self._bed} is not up:\n{self._last_words()}")
+            time.sleep(0.1)
+
+    def leave(self) -> None:
+        """Ask it to end, if it has not already, and wait until it has."""
+        self._process.terminate()
+        self.wait()
 
     def wait(self) -> None:
         """Wait until it has ended by itself."""
@@ -197,18 +211,24 @@ def live(folder: Path, stream: str, plan: Plan, speed: float, real_s: float) -> 
         player = stack.enter_context(replayed(stream, folder / "fast.log", *once, *wrong))
         old = stack.enter_context(Daemon(stream, f"{stream}-old", folder))
         fast = _watched(player, old, FAST_EVERY_S)
-        n_fast = len(old.said())
+        young = stack.enter_context(Daemon(stream, f"{stream}-young", folder))
+        young.until_ready()
         again = (*_later(real_s), "--seed", str(plan.seed + 1), "--speed", "1")
         player = stack.enter_context(replayed(stream, folder / "slow.log", *again))
-        young = stack.enter_context(Daemon(stream, f"{stream}-young", folder))
         slow = _watched(player, old, SLOW_EVERY_S)
-        for daemon in (old, young):
-            daemon.wait()
-        said = old.said()
-        expected = n_epochs(read_fault_log(log), SFREQ, real_s)
-        n_faults = len(plan.faults)
-        count = _count(old, said, expected, n_faults)
-        return Lived(fast, slow, said[:n_fast], said[n_fast:], young.said(), count)
+        old.wait()
+        young.leave()
+        said, injected = old.said(), read_fault_log(log)
+        # the epoch in which one part ends and the other begins is of neither
+        n_fast = n_epochs(injected, SFREQ, 0.0)
+        return Lived(
+            fast,
+            slow,
+            [each for each in said if each.epoch < n_fast],
+            [each for each in said if each.epoch > n_fast],
+            young.said(),
+            _count(old, said, n_epochs(injected, SFREQ, real_s), len(plan.faults)),
+        )
 
 
 def _later(real_s: float) -> tuple[str, ...]:

@@ -36,6 +36,10 @@ BUFFER_S = 3600
 """Seconds of samples that liblsl may hold for us. An overfull inlet drops samples without a word,
 so it is far more than we ever leave undrained."""
 
+BUFFER_N = 2**21
+"""Samples that it may hold at most: it takes 16 bytes for the place of each in advance, whether it
+is needed or not, and during a reconnection twice. At 4096 Hz they are 8 minutes."""
+
 Answer = TypeVar("Answer")
 
 
@@ -233,8 +237,13 @@ class LslSource:
             return float(pylsl.local_clock())
 
 
+def buffer_s(sfreq: float) -> int:
+    """Return how many seconds of a stream of this rate, in hertz, liblsl may hold for us."""
+    return max(1, min(BUFFER_S, int(BUFFER_N / max(sfreq, 1.0))))
+
+
 def _inlet(info: pylsl.StreamInfo) -> pylsl.StreamInlet:
-    return pylsl.StreamInlet(info, max_buflen=BUFFER_S, recover=False)
+    return pylsl.StreamInlet(info, max_buflen=buffer_s(info.nominal_srate()), recover=False)
 
 
 def _time_correction(inlet: pylsl.StreamInlet) -> tuple[float, float] | None:

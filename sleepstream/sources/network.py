@@ -69,7 +69,7 @@ def describe(info: pylsl.StreamInfo) -> StreamDescription:
     brief = announced(info)
     if not receivable(brief):
         return brief
-    inlet = pylsl.StreamInlet(info, recover=False)
+    inlet = pylsl.StreamInlet(info, max_buflen=1, recover=False)  # it is asked, not listened to
     try:
         return described(brief, inlet.info(ANSWER_S))
     except NO_ANSWER:

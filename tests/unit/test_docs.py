@@ -30,7 +30,7 @@ def test_commands_md_is_the_help_of_the_commands() -> None:
 
 
 def test_every_link_between_documents_leads_somewhere() -> None:
-    for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)", document.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
@@ -40,6 +40,6 @@ def test_every_flag_named_in_the_documents_exists() -> None:
     known = {
         flag for text in helps(cli, ("sleepstream",)) for flag in re.findall(r"--[a-z-]+", text)
     }
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", document.read_text(encoding="utf-8")))
         assert named <= known, document.name

@@ -25,17 +25,15 @@ from sleepstream.messages import (
     ClockOffset,
     Epoch,
     Event,
-    EventKind,
     Float32Array,
-    Gap,
     StageEstimate,
     StreamState,
-    Surplus,
 )
 from sleepstream.outputs.dashboard import StreamHealth
 from sleepstream.outputs.sink import Sink
-from sleepstream.signal.clocks import Arrivals, SleepWatch, break_in_words, says_unix_time
+from sleepstream.signal.clocks import SleepWatch, says_unix_time
 from sleepstream.signal.epocher import Epocher, EpocherState
+from sleepstream.signal.gaps import Gaps
 from sleepstream.signal.stamps import Stamps
 from sleepstream.signal.timeline import LAST_STAMP_S
 
@@ -47,9 +45,6 @@ PIECE_S = 5.0
 
 DRAIN_PIECES = 2000
 """Pieces taken in one go, so that a sender without pacing cannot keep us from staging."""
-
-GAP_BURST, GAP_EVERY_S = 20.0, 10.0
-"""So many gaps are listed in a row, and after that one in so many seconds of signal."""
 
 OFFSET_EVERY_S = 60.0
 """Seconds between two measurements of the sender's clock that are kept."""
@@ -157,20 +152,21 @@ class Bed:
         self.stager = stager
         self._keep = keep
         self._begin: Callable[[float], EpocherState | None] | None = begin
-        self.n_gaps = 0
         self._stamps = Stamps(epocher.timeline.sfreq)
-        self._arrivals = Arrivals()
-        self._n_unlisted = 0
-        self._listable = GAP_BURST
-        self._listed_s = 0.0
+        self._gaps = Gaps(epocher.timeline.sfreq)
         self.clock = clock
         self._step = round(provisional_s * SFREQ)
         self._last = 0  # where on the 100 Hz grid the last provisional estimate was due
 
+    @property
+    def n_gaps(self) -> int:
+        """Gaps so far."""
+        return self._gaps.n
+
     def stage(self, arrival: Arrival) -> Iterator[StageEstimate | Event]:
         """Take a chunk; yield the final estimates that it completes, and the gaps in it."""
         chunk = self._stamps.spread(arrival.chunk)
-        self._arrivals.take(chunk, arrival.at_s)
+        self._gaps.arrived(chunk, arrival.at_s)
         if self._begin and (stamps := chunk.stamps_s[np.abs(chunk.stamps_s) < LAST_STAMP_S]).size:
             if state := self._begin(float(stamps[0])):
                 self.epocher.resume(state)
@@ -200,44 +196,16 @@ class Bed:
         return replace(estimate, latency_ms=1000.0 * (self.clock() - arrival.at_s))
 
     def _notes(self) -> Iterator[Event]:
+        now_s = self.epocher.now_s
         for text in self._stamps.take_notes():
-            yield Event("clock", self.epocher.now_s, text)
+            yield Event("clock", now_s, text)
         for note in self.epocher.take_notes():
             if isinstance(note, str):
-                yield Event("warning", self.epocher.now_s, note)
-                continue
-            if isinstance(note, ChannelChange):
+                yield Event("warning", now_s, note)
+            elif isinstance(note, ChannelChange):
                 yield Event("channel", note.at_s, note.text)
-                continue
-            self.n_gaps += 1
-            if not self._may_list():
-                self._n_unlisted += 1
-                continue
-            kind, text = self._in_words(note)
-            if self._n_unlisted:
-                text += f" (and {self._n_unlisted} more like it before)"
-                self._n_unlisted = 0
-            yield Event(kind, note.start_s, text)
-
-    def _in_words(self, note: Gap | Surplus) -> tuple[EventKind, str]:
-        if isinstance(note, Gap):
-            missing, text = break_in_words(note, self._arrivals)
-            return "gap" if missing else "clock", text
-        late_s = note.n_samples / self.epocher.timeline.sfreq
-        return "gap", f"{late_s:.1f} s of samples came late or twice and were left out"
-
-    def _may_list(self) -> bool:
-        """Return whether one more gap is listed: a burst of them, then one each ten seconds.
-
-        A sender whose stamps are nonsense would otherwise fill the record with them.
-        """
-        now = self.epocher.n_samples / SFREQ
-        self._listable = min(GAP_BURST, self._listable + (now - self._listed_s) / GAP_EVERY_S)
-        self._listed_s = now
-        if self._listable < 1.0:
-            return False
-        self._listable -= 1.0
-        return True
+            elif event := self._gaps.event(note, self.epocher.n_samples / SFREQ):
+                yield event
 
 
 def stage_recording(

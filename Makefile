@@ -9,7 +9,6 @@ TRAIN := $(BIN)/sleepstream train
 SHIPPED := models/sleepstream_models
 WITH = --data $(DATA) --work .work/train
 TIMES ?= 100
-FAULTS ?= --write docs/reliability.md
 HAVE_DATA = test -d $(DATA) || { echo "skipped: no data in $(DATA) (make models DATA=FOLDER)"; exit 0; }
 
 .PHONY: help demo test lint check faults soak fuzz bench models evaluate loc clean
@@ -30,7 +29,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache --config pyproject.toml
 
 faults: $(VENV)/.dev  ## every fault on the wire and around the daemon, held against what was injected; an hour
-	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m reliability $(FAULTS)
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m reliability $(if $(ONLY),--only "$(ONLY)",--write docs/reliability.md)
 
 soak: $(VENV)/.dev  ## half a day of faults at speed, an hour of peace, a week of epochs: does anything grow; 90 min
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak --write docs/reliability.md

@@ -29,9 +29,12 @@ from sleepstream.signal.fallback import POOR, Hysteresis, Standing, in_words
 from sleepstream.signal.levels import Level, log_ratio, updated
 from sleepstream.signal.montage import Choices, Montage
 from sleepstream.signal.quality import Usual
-from sleepstream.signal.timeline import Anchor, Run, Timeline
+from sleepstream.signal.timeline import LAST_STAMP_S, Anchor, Run, Timeline
 from sleepstream.signal.track import Cut, Track
 from sleepstream.signal.units import check_unit
+
+_LARGEST_LOG, _MOST_EPOCHS, _MOST_SAMPLES = 100.0, 10**6, 2**40
+"""No night comes near these: an amplitude by its logarithm, a year, a year at any rate."""
 
 Note = Gap | Surplus | ChannelChange | str
 """What is found beside the epochs; a plain string is a warning."""
@@ -57,6 +60,11 @@ class EpocherState:
         How large the EEG of each is.
     log_gain : float
         Natural logarithm of the gain of the one that is staged.
+
+    Raises
+    ------
+    ValueError
+        Its parts contradict each other, or no night can have led to them.
     """
 
     n_epochs: int
@@ -66,6 +74,23 @@ class EpocherState:
     standing: Standing
     levels: tuple[Level, ...]
     log_gain: float
+
+    def __post_init__(self) -> None:
+        standing, n = self.standing, len(self.usual)
+        of_each = (self.levels, standing.n_bad, standing.n_good)
+        if not (0 <= standing.staged < n and all(len(one) == n for one in of_each)):
+            raise ValueError("it is of another number of derivations")
+        logs = (self.log_gain, *(level.log for level in self.levels))
+        logs += tuple(value for usual in self.usual for value in (usual.eeg, usual.fast))
+        counts = (self.n_epochs, *standing.n_bad, *standing.n_good)
+        counts += tuple(one.n_epochs for one in (*self.usual, *self.levels))
+        if not (
+            abs(self.anchor.time_s) < LAST_STAMP_S
+            and 0 <= self.anchor.place < _MOST_SAMPLES
+            and all(abs(log) < _LARGEST_LOG for log in logs)
+            and all(0 <= count < _MOST_EPOCHS for count in counts)
+        ):
+            raise ValueError("its numbers are absurd")
 
 
 class Epocher:

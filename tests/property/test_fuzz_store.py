@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from fuzzing import fuzzed, spoiled, survived
@@ -16,6 +18,7 @@ from sleepstream.commands.health import health
 from sleepstream.errors import SleepstreamError, StoreError
 from sleepstream.messages import (
     EPOCH_N_SAMPLES,
+    Chunk,
     ClockOffset,
     DisorderScore,
     Event,
@@ -24,12 +27,14 @@ from sleepstream.messages import (
     StageEstimate,
     frozen,
 )
+from sleepstream.signal.epocher import Epocher, EpocherState
+from sleepstream.signal.montage import choose_all
 from sleepstream.store.nights import NightStore
 from sleepstream.store.schema import APPLICATION_ID, SCHEMA_VERSION
 
 Out = pytest.CaptureFixture[str]
 
-BED = "left"
+BED, SFREQ = "left", 128.0
 
 
 def an_estimate(epoch: int) -> StageEstimate:
@@ -222,6 +227,60 @@ def test_a_damaged_entry_is_told_of_where_it_is(tmp_path: Path, whole: bytes) ->
         assert next(kept).epoch == 0
         with pytest.raises(StoreError, match="damaged"):
             next(kept)
+
+
+MONTAGE = choose_all(("C4-M1", "C3-M2"), ("uV", "uV"), ("C4-M1", "C3-M2"))
+QUIET = frozen(np.random.default_rng(0).normal(size=(2, 6400)) * 20)
+
+
+def a_state() -> EpocherState:
+    epocher = Epocher(SFREQ, MONTAGE)
+    (epoch, *_) = epocher.push(Chunk(np.arange(QUIET.shape[1]) / SFREQ, QUIET))
+    return epocher.state(epoch)
+
+
+NUMBERS = st.sampled_from(
+    (
+        None,
+        True,
+        "x",
+        [],
+        {},
+        -1,
+        0,
+        1,
+        2,
+        3,
+        0.5,
+        2880,
+        1e12,
+        2**47,
+        2**62,
+        -(2**62),
+        1e308,
+        -1e308,
+    )
+)
+
+
+@fuzzed(80)
+@given(st.data())
+def test_states_to_go_on_from(data: st.DataObject) -> None:
+    tree = at = msgspec.to_builtins(a_state())
+    while True:
+        key = data.draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+        if not at[key] or not isinstance(at[key], dict | list) or data.draw(st.booleans()):
+            break
+        at = at[key]
+    at[key] = data.draw(NUMBERS)
+    try:
+        state = msgspec.json.decode(json.dumps(tree), type=EpocherState)
+    except msgspec.ValidationError:
+        return  # then a new night begins
+    epocher = Epocher(SFREQ, MONTAGE)
+    epocher.resume(state)
+    for epoch in epocher.push(Chunk(100 + np.arange(QUIET.shape[1]) / SFREQ, QUIET)):
+        assert np.isfinite(epoch.in_scale).all()
 
 
 @fuzzed(60)

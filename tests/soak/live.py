@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from sleepstream_replay.fault_log import read_fault_log
@@ -152,7 +151,11 @@ class Daemon:
 
     def wait(self) -> None:
         """Wait until it has ended by itself."""
-        if code := self._process.wait(PATIENCE_S):
+        try:
+            code = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            raise SoakError(f"the daemon of bed {self._bed} does not end") from error
+        if code:
             raise SoakError(f"the daemon left with exit code {code}:\n{self._last_words()}")
 
     def said(self) -> list[Said]:
@@ -254,9 +257,8 @@ def _watched(player: subprocess.Popen[bytes], daemon: Daemon, every_s: float) ->
 def _count(daemon: Daemon, said: list[Said], expected: int, n_faults: int) -> Count:
     announced = Counter(each.epoch for each in said if each.final)
     with NightStore(daemon.record) as store:
-        nights: list[Any] = store.nights()
-        if len(nights) != 1:
-            raise SoakError(f"one night was to be on record, and {len(nights)} are")
+        if (n := len(store.nights())) != 1:
+            raise SoakError(f"one night was to be on record, and {n} are")
         estimates = list(store.estimates("last"))
         n_events = sum(1 for _ in store.events("last"))
     recorded = Counter(estimate.epoch for estimate in estimates)

@@ -118,15 +118,19 @@ def _of_process(looks: Sequence[Look], more_mib: float) -> list[Line]:
     halves = seen[: middle + 1], seen[middle:]
     before, after = (max(look.wal_mib for look in half) for half in halves)
     trends["largest write-ahead log, MiB"] = step(before, after, MORE_WAL_MIB)
-    before, after = (_mib_per_h(half) for half in halves)
-    trends["record, MiB per hour of night"] = step(before, after, MORE_COST * before)
+    if _n_epochs(seen) >= ENOUGH_EPOCHS:
+        before, after = (_mib_per_h(half) for half in halves)
+        trends["record, MiB per hour of night"] = step(before, after, MORE_COST * before)
     enough = _enough(seen)
     return [_line(name, found if enough else _undecided(found)) for name, found in trends.items()]
 
 
 def _enough(looks: Sequence[Look]) -> bool:
-    first, last = looks[0], looks[-1]
-    return last.at_s - first.at_s >= ENOUGH_S or last.epoch - first.epoch >= ENOUGH_EPOCHS
+    return looks[-1].at_s - looks[0].at_s >= ENOUGH_S or _n_epochs(looks) >= ENOUGH_EPOCHS
+
+
+def _n_epochs(looks: Sequence[Look]) -> int:
+    return looks[-1].epoch - looks[0].epoch
 
 
 def _undecided(found: Trend) -> Trend:
@@ -134,9 +138,8 @@ def _undecided(found: Trend) -> Trend:
 
 
 def _mib_per_h(looks: Sequence[Look]) -> float:
-    n_epochs = looks[-1].epoch - looks[0].epoch
-    mib = looks[-1].record_mib + looks[-1].wal_mib - looks[0].record_mib - looks[0].wal_mib
-    return EPOCHS_PER_H * mib / max(1, n_epochs)
+    mib = looks[-1].record_mib - looks[0].record_mib
+    return EPOCHS_PER_H * mib / max(1, _n_epochs(looks))
 
 
 def _left_behind(lived: Lived) -> Line:

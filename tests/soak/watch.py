@@ -6,7 +6,9 @@ Enters: a process id and the file of its record. Leaves: `Look`, one for each ti
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +36,8 @@ class Look:
     cpu_s, waited_s : float
         Time that all threads computed, and that the main one could have and had no core.
     record_mib, wal_mib : float
-        Size of the record and of its write-ahead log.
+        What the record holds, wherever SQLite has put it so far, and the size of its write-ahead
+        log.
     """
 
     at_s: float
@@ -85,7 +88,7 @@ def look(pid: int, record: Path, epoch: int) -> Look:
         switches=status["voluntary_ctxt_switches"] + status["nonvoluntary_ctxt_switches"],
         cpu_s=(int(times[11]) + int(times[12])) / TICKS_PER_S,
         waited_s=waited_ns / 1e9,
-        record_mib=_size(record) / MIB,
+        record_mib=_held(record) / MIB,
         wal_mib=_size(record.with_name(f"{record.name}-wal")) / MIB,
     )
 
@@ -95,6 +98,16 @@ def _fields(path: Path) -> dict[str, int]:
     pairs = (line.split(":", 1) for line in path.read_text(encoding="ascii").splitlines()[1:])
     numbers = ((pair[0], pair[-1].split()) for pair in pairs)
     return {name: int(words[0]) for name, words in numbers if words and words[0].isdecimal()}
+
+
+def _held(record: Path) -> int:
+    if not _size(record):
+        return 0
+    with closing(sqlite3.connect(f"{record.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        pages, size = (
+            db.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
+        )
+    return int(pages[0] * size[0])
 
 
 def _size(path: Path) -> int:

@@ -223,8 +223,8 @@ def _checked(night: LiveNight, stream: str, channel: str, models: dict[str, str]
     _compare("derivation", {"channel": night.channel}, {"channel": channel})
     _compare("models", _read(night.models, Any), models)
     state: EpocherState = _read(night.state or "null", EpocherState)
-    if state.n_epochs != night.n_epochs:
-        raise _NotThisOneError("its record contradicts itself on how many epochs there are")
+    if state.n_epochs != night.n_epochs or not state.sound:
+        raise _NotThisOneError("its record contradicts itself on where it stopped")
     return state
 
 

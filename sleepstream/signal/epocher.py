@@ -60,11 +60,6 @@ class EpocherState:
         How large the EEG of each is.
     log_gain : float
         Natural logarithm of the gain of the one that is staged.
-
-    Raises
-    ------
-    ValueError
-        Its parts contradict each other, or no night can have led to them.
     """
 
     n_epochs: int
@@ -75,22 +70,24 @@ class EpocherState:
     levels: tuple[Level, ...]
     log_gain: float
 
-    def __post_init__(self) -> None:
+    @property
+    def sound(self) -> bool:
+        """Whether its parts fit each other, and some night can have led to them."""
         standing, n = self.standing, len(self.usual)
         of_each = (self.levels, standing.n_bad, standing.n_good)
-        if not (0 <= standing.staged < n and all(len(one) == n for one in of_each)):
-            raise ValueError("it is of another number of derivations")
         logs = (self.log_gain, *(level.log for level in self.levels))
         logs += tuple(value for usual in self.usual for value in (usual.eeg, usual.fast))
         counts = (self.n_epochs, *standing.n_bad, *standing.n_good)
-        counts += tuple(one.n_epochs for one in (*self.usual, *self.levels))
-        if not (
-            abs(self.anchor.time_s) < LAST_STAMP_S
+        counts += tuple(usual.n_epochs for usual in self.usual)
+        counts += tuple(level.n_epochs for level in self.levels)
+        return (
+            0 <= standing.staged < n
+            and all(len(one) == n for one in of_each)
+            and abs(self.anchor.time_s) < LAST_STAMP_S
             and 0 <= self.anchor.place < _MOST_SAMPLES
             and all(abs(log) < _LARGEST_LOG for log in logs)
             and all(0 <= count < _MOST_EPOCHS for count in counts)
-        ):
-            raise ValueError("its numbers are absurd")
+        )
 
 
 class Epocher:

@@ -276,7 +276,9 @@ def test_states_to_go_on_from(data: st.DataObject) -> None:
     try:
         state = msgspec.json.decode(json.dumps(tree), type=EpocherState)
     except msgspec.ValidationError:
-        return  # then a new night begins
+        return  # then a new night begins, as with one that is not sound
+    if not state.sound:
+        return
     epocher = Epocher(SFREQ, MONTAGE)
     epocher.resume(state)
     for epoch in epocher.push(Chunk(100 + np.arange(QUIET.shape[1]) / SFREQ, QUIET)):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sleepstream.cli import cli
 from sleepstream.outputs.supervision import ServiceManager
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no systemd there")
@@ -77,3 +82,30 @@ def test_the_watchdog_is_fed_as_often_as_it_asks(
     assert ServiceManager(environment).watchdog_s == seconds
     del environment["NOTIFY_SOCKET"]
     assert ServiceManager(environment).watchdog_s is None
+
+
+UNIT = Path(__file__).parents[2] / "docs" / "systemd" / "sleepstream@.service"
+
+
+def test_the_unit_for_systemd_calls_a_command_that_there_is() -> None:
+    lines = UNIT.read_text(encoding="utf-8").replace("\\\n", " ").replace("%i", "left").splitlines()
+    (start,) = (line.partition("=")[2] for line in lines if line.startswith("ExecStart="))
+    program, command, *flags = shlex.split(start)
+    assert Path(program).name == "sleepstream"
+    given = cli.commands[command].make_context(command, flags).obj
+    assert given["night.bed"] == "left"
+    assert given["output.headless"] is True
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "sleepstream@left.service"
+    text = UNIT.read_text(encoding="utf-8")
+    unit.write_text(text.replace("/opt/sleepstream/bin/sleepstream", sys.executable))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)],  # noqa: S607 - wherever it is
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")

@@ -23,19 +23,27 @@ from reliability.table import faults_table, kills_table, leaving_table
 from sleepstream_training.evaluation.documents import write
 from sleepstream_training.evaluation.tables import Table
 
+LEAVE_S = 2.0
+"""A daemon that is asked to leave may take so long."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases that are asked for; return 0 if nothing was lost, doubled or different."""
     options = _options(arguments)
     cases = [case for case in all_cases() if options.only in case.name]
+    if not cases:
+        _say("no row has this in its name; there are:", *(f"\n  {c.name}" for c in all_cases()))
+        return 2
     began_s, rows, troubles, tables = monotonic(), dict[Case, Row](), 0, list[Table]()
     with TemporaryDirectory(prefix="sleepstream-faults-") as name:
         folder = Path(name)
         recording = a_recording(folder)
-        if not options.only:  # first, as it forks
+        if not options.only:
+            _say(f"kill -9, {options.kills} times without a wire …")  # first, as it forks
             how = killed_night(folder, options.kills, a_stager())
-            tables += [kills_table(how), leaving_table(departures(recording, folder))]
-            troubles += len(how.different)
+            left = departures(recording, folder)
+            tables += [kills_table(how), leaving_table(left)]
+            troubles += len(how.different) + sum(d.code != 0 or d.seconds > LEAVE_S for d in left)
         for case, row, problems in _lived(cases, recording, folder, options.jobs):
             if row is not None:
                 rows[case] = row

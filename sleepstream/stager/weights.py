@@ -255,7 +255,7 @@ def _read(folder: Path, *, with_base: bool = True) -> ModelFiles:
         actual = (
             hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest() if expected else ""
         )
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
+    except (OSError, ValueError, RecursionError, KeyError) as error:  # tomllib raises all of them
         raise ModelError(
             f"a model in {folder} (model.toml with kind, arch, sha256, and {WEIGHTS_FILE})",
             f"{type(error).__name__}: {error}",

@@ -59,6 +59,8 @@ def test_descriptions(tmp_path: Path, capfd: Out, name: str) -> None:
 
     @fuzzed(20)
     @given(spoiled(whole))
+    @example(b"kind = " + b"9" * 5000)
+    @example(b"kind = " + b"[" * 5000)
     def check(data: bytes) -> None:
         description.write_bytes(data)
         with survived(tmp_path, capfd, SleepstreamError):

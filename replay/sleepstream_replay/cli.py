@@ -212,6 +212,7 @@ def play(
     recording: Recording, settings: Settings, fault_log: Path | None = None, *, network: bool
 ) -> None:
     """Open the outlets, play the recording and say how it went."""
+    from sleepstream.lsl_quiet import quiet_liblsl  # noqa: PLC0415 - loads a shared library
     from sleepstream_replay.player import (  # noqa: PLC0415
         MAX_SPEED,
         Player,
@@ -219,7 +220,7 @@ def play(
         describe,
         describe_stages,
     )
-    from sleepstream_replay.wire import LslClock, LslOutlet, lsl_outlet, quiet_liblsl  # noqa: PLC0415
+    from sleepstream_replay.wire import LslClock, LslOutlet, lsl_outlet  # noqa: PLC0415
 
     quiet_liblsl()
     stop = Event()

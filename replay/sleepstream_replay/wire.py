@@ -6,18 +6,16 @@ This is the only module of the replay that knows pylsl, and it imports it when a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from sleepstream_replay.local import keep_local, sockets
+from sleepstream.lsl_local import keep_local, sockets
 
 MANUFACTURER = "sleepstream replay"
 
@@ -197,26 +195,6 @@ def _describe(desc: Any, description: Description) -> None:
         node.append_child_value("label", channel.label)
         node.append_child_value("unit", channel.unit)
         node.append_child_value("type", channel.kind)
-
-
-def quiet_liblsl() -> None:
-    """Make liblsl write errors only, where the user has no LSL configuration of their own.
-
-    Call it before anything else of pylsl: liblsl reads its configuration once. What it says on
-    starting and whenever somebody connects comes from C++ and would break the status line.
-    """
-    import pylsl  # noqa: PLC0415  # loads a shared library: not at import
-
-    places = (
-        Path("lsl_api.cfg"),
-        Path("~/lsl_api/lsl_api.cfg").expanduser(),
-        Path("/etc/lsl_api/lsl_api.cfg"),
-    )
-    if "LSLAPICFG" in os.environ or any(place.exists() for place in places):
-        return
-    # a liblsl before 1.17.7 cannot be told: its lines are a blemish and no reason to stop
-    with suppress(NotImplementedError):
-        pylsl.set_config_content("[log]\nlevel = -2\n")
 
 
 class LslClock:

@@ -22,8 +22,8 @@ import pylsl
 
 import sleepstream
 from sleepstream.errors import StreamError
+from sleepstream.lsl_local import keep_local, sockets
 from sleepstream.messages import EPOCH_S, STAGES, StageEstimate, stage_name
-from sleepstream.outputs.local import keep_local, sockets
 
 MARKER_TYPE = "Markers"
 ESTIMATE_TYPE = "SleepStage"

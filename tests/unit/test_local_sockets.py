@@ -1,4 +1,4 @@
-"""Sockets that nobody but this computer can reach, in the daemon and in the replay."""
+"""Sockets that nobody but this computer can reach."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from types import ModuleType
 
 import pytest
-import sleepstream_replay.local
 
-import sleepstream.outputs.local
+from sleepstream.lsl_local import keep_local, sockets
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux filters sockets")
 
 ELSEWHERE = [name for _, name in socket.if_nameindex() if name != "lo"]
-
-
-@pytest.fixture(params=[sleepstream.outputs.local, sleepstream_replay.local])
-def local(request: pytest.FixtureRequest) -> ModuleType:
-    return request.param
 
 
 @pytest.fixture
@@ -45,32 +38,32 @@ def hears(one: socket.socket, control: socket.socket) -> bool:
     return bool(select.select([one], [], [], 0)[0])
 
 
-def test_what_comes_from_this_computer_is_heard(local: ModuleType, stack: ExitStack) -> None:
-    before = local.sockets()
+def test_what_comes_from_this_computer_is_heard(stack: ExitStack) -> None:
+    before = sockets()
     one = opened(stack)
-    assert local.keep_local(local.sockets() - before)
+    assert keep_local(sockets() - before)
     assert hears(one, opened(stack))
 
 
 @pytest.mark.skipif(not ELSEWHERE, reason="this computer has no other network device")
-def test_what_comes_by_another_device_is_not(local: ModuleType, stack: ExitStack) -> None:
-    before = local.sockets()
+def test_what_comes_by_another_device_is_not(stack: ExitStack) -> None:
+    before = sockets()
     one = opened(stack)
     # the tables turned: as if this computer's own device were the network
-    assert local.keep_local(local.sockets() - before, device=ELSEWHERE[0])
+    assert keep_local(sockets() - before, device=ELSEWHERE[0])
     assert not hears(one, opened(stack))
 
 
-def test_only_new_sockets_are_touched(local: ModuleType, stack: ExitStack) -> None:
+def test_only_new_sockets_are_touched(stack: ExitStack) -> None:
     old = opened(stack)
-    before = local.sockets()
+    before = sockets()
     new = opened(stack)
-    assert {fd for fd, _ in local.sockets() - before} == {new.fileno()}
+    assert {fd for fd, _ in sockets() - before} == {new.fileno()}
     assert old.fileno() in {fd for fd, _ in before}
 
 
-def test_where_it_cannot_be_had_it_is_not_claimed(local: ModuleType, stack: ExitStack) -> None:
-    assert not local.keep_local([])
-    before = local.sockets()
+def test_where_it_cannot_be_had_it_is_not_claimed(stack: ExitStack) -> None:
+    assert not keep_local([])
+    before = sockets()
     opened(stack)
-    assert not local.keep_local(local.sockets() - before, device="no-such-device")
+    assert not keep_local(sockets() - before, device="no-such-device")

@@ -154,9 +154,9 @@ def _time() -> Iterator[Case]:
 
 def _transport() -> Iterator[Case]:
     for length_s in LENGTHS_S:
-        drop = Drop(start_s=START_S, length_s=length_s, chunk_s=0.6, probability=0.5)
+        drop = Drop(start_s=START_S, length_s=length_s, chunk_s=0.2, probability=0.5)
         gap = ("nothing came for",) if length_s > 1 else ()  # less than half a second is none
-        yield _one("every other chunk lost", drop, told=gap)
+        yield _one("half of the chunks lost", drop, told=gap)
     for length_s in LENGTHS_S:
         twice = Duplicate(start_s=START_S, length_s=length_s)
         yield _one("chunks twice", twice, told=("late or twice",))

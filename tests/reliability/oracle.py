@@ -42,8 +42,9 @@ TOLERANCE = 0.03
 """Of an epoch's valid fraction: chunks of less than half a second are no gap, and are only seen a
 little later."""
 
-MOST_EVENTS = 60
-"""More than that of one night of minutes is a record that grows without bound."""
+MOST_EVENTS = 90
+"""Thirty of the stream and twenty gaps in a row, then one a minute and one each ten seconds: more
+than that in a night of minutes is a record that grows without bound."""
 
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -167,10 +167,11 @@ class House:
 
     def _over_s(self, injected: list[tuple[float, Injected]]) -> float | None:
         """Return when the last fault of the wire was over."""
-        last = self.observed.sent_as[-1] if self.observed.sent_as else None
-        if isinstance(last, Disconnect) and last.wait_s:
+        faults = self.observed.sent_as
+        last = faults[-1] if faults else None
+        if isinstance(last, Disconnect) and last.wait_s and len(faults) == 1:
             # the log has it once somebody listens again; it came back so long after it had left
-            lost_s = self._daemon.said("lost: ")
+            lost_s = self._daemon.first_said("lost: ")
             return None if lost_s is None else lost_s + last.wall_s
         if isinstance(last, Disconnect | Silence) and injected:
             return injected[-1][0]

@@ -198,6 +198,10 @@ class Daemon(Child):
         """Return when it last said something with this word; None if it never did."""
         return next((line.at_s for line in reversed(self.err) if word in line.text), None)
 
+    def first_said(self, word: str) -> float | None:
+        """Return when it first said something with this word; None if it never did."""
+        return next((line.at_s for line in self.err if word in line.text), None)
+
     def until_epoch(self, number: int) -> None:
         """Wait until it has announced an epoch."""
         self.until(lambda _: number in self.announced, f"epoch {number}")

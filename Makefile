@@ -48,6 +48,7 @@ models: $(VENV)/.dev  ## make the shipped models anew from DATA; hours, and it g
 	@$(HAVE_DATA); $(TRAIN) decoder --recipe shipped --set model.causal=false --out .work/train/gpt-both-ways $(WITH)
 	@$(HAVE_DATA); $(TRAIN) disorder --recipe apnoea --out $(SHIPPED)/apnoea $(WITH)
 	@$(HAVE_DATA); $(TRAIN) disorder --recipe cap --out $(SHIPPED)/cap $(WITH)
+	@$(HAVE_DATA); OMP_NUM_THREADS=1 $(BIN)/python -m sleepstream_training.familiarity --data $(DATA) --out $(SHIPPED)/sleep-eeg
 
 evaluate: $(VENV)/.dev  ## every figure in docs/models.md and the decoder's card anew from DATA
 	@$(HAVE_DATA); OMP_NUM_THREADS=1 $(BIN)/sleepstream evaluate all --data $(DATA) --figures docs/figures \

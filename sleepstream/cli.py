@@ -93,7 +93,7 @@ def score(  # noqa: PLR0917 - click passes by name
 @click.argument("probs", type=PATH)
 @click.option("--out", type=PATH, help="Write the corrected epochs to a file, .csv.")
 @JSON
-@settings_flags("models", leave_out=("models.encoder", "models.disorder"))
+@settings_flags("models", leave_out=("models.encoder", "models.disorder", "models.familiarity"))
 @click.pass_context
 def decode(
     context: click.Context,

@@ -158,7 +158,13 @@ def evaluate_stager(  # noqa: PLR0917 - click passes by name
     "stream",
     "models",
     "staging",
-    leave_out=(*NOT_MODELS, "models.encoder", "models.decoder", "models.disorder"),
+    leave_out=(
+        *NOT_MODELS,
+        "models.encoder",
+        "models.decoder",
+        "models.disorder",
+        "models.familiarity",
+    ),
 )
 @click.pass_context
 def evaluate_encoder(  # noqa: PLR0917 - click passes by name
@@ -172,7 +178,8 @@ def evaluate_encoder(  # noqa: PLR0917 - click passes by name
     config_file: Path | None,
 ) -> None:
     """Judge an encoder alone on scored recordings: MODEL is its name or folder."""
-    context.ensure_object(dict).update({"models.encoder": model, "models.decoder": "none"})
+    alone = {"models.encoder": model, "models.decoder": "none", "models.familiarity": "none"}
+    context.ensure_object(dict).update(alone)
     settings = in_force(context, config_file).settings
     from sleepstream.commands import evaluate as do  # noqa: PLC0415
 

@@ -67,6 +67,9 @@ class Models(Struct, frozen=True, forbid_unknown_fields=True):
     encoder: Annotated[str, _doc("Encoder: a model's name, or a folder")] = "tinysleepnet"
     decoder: Annotated[str, _doc("Decoder: a model's name, a folder, or none")] = "gpt"
     disorder: Annotated[str, _doc("Disorder score: a model's name, a folder, or none")] = "apnoea"
+    familiarity: Annotated[
+        str, _doc("Judge of whether it looks like sleep EEG: a model's name, a folder, or none")
+    ] = "sleep-eeg"
     device: Annotated[
         Literal["auto", "cpu", "cuda"], _doc("Where the networks run: auto, cpu or cuda")
     ] = "auto"

@@ -238,8 +238,15 @@ def model_hashes(settings: Settings) -> dict[str, str]:
         "encoder": settings.models.encoder,
         "decoder": settings.models.decoder,
         "disorder": settings.models.disorder,
+        "familiarity": settings.models.familiarity,
     }
-    return {part: f"{name}:{weights.find(name, part).fingerprint}" for part, name in wanted.items()}
+    return {part: _fingerprint(name, part) for part, name in wanted.items()}
+
+
+def _fingerprint(name: str, part: str) -> str:
+    if name == "none" and part != "decoder":  # of decoders it is one among others
+        return name
+    return f"{name}:{weights.find(name, part).fingerprint}"
 
 
 def _rescued(held: list[StageEstimate], trouble: StoreError, beside: Path) -> StoreError:

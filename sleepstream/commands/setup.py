@@ -43,6 +43,7 @@ def load_stager(settings: Settings, say: Console) -> Stager:
         encoder=names.encoder,
         decoder=names.decoder,
         disorder=names.disorder,
+        familiarity=names.familiarity,
         device=chosen,
         bed=settings.night.bed,
     )

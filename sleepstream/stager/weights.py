@@ -46,7 +46,7 @@ class ModelFiles:
     folder : Path
         Where it lies.
     kind : str
-        ``"encoder"``, ``"decoder"`` or ``"disorder"``.
+        ``"encoder"``, ``"decoder"``, ``"disorder"`` or ``"familiarity"``.
     arch : str
         Which network the weights belong to.
     sha256 : str
@@ -118,7 +118,7 @@ def find(name: str, kind: str | None = None) -> ModelFiles:
     name : str
         A name that ``sleepstream models list`` shows, or a path to a model folder.
     kind : str, optional
-        What it has to be: ``"encoder"``, ``"decoder"`` or ``"disorder"``.
+        What it has to be: ``"encoder"``, ``"decoder"``, ``"disorder"`` or ``"familiarity"``.
 
     Returns
     -------

@@ -21,6 +21,7 @@ from sleepstream.stager import weights
 from sleepstream.stager.decoders import load_decoder
 from sleepstream.stager.disorder import DisorderScorer
 from sleepstream.stager.encoder import Encoder
+from sleepstream.stager.familiarity import Familiarity
 from sleepstream.stager.imports import import_checkpoint, read_state_dict
 from sleepstream.stager.sleepgpt import _expected
 
@@ -31,6 +32,7 @@ LOADERS: dict[str, Callable[[weights.ModelFiles], object]] = {
     "encoder": lambda model: Encoder.load(model, CPU),
     "decoder": lambda model: load_decoder(model, CPU),
     "disorder": DisorderScorer.load,
+    "familiarity": Familiarity.load,
 }
 """What is done with a model of each kind."""
 
@@ -49,7 +51,9 @@ def load(folder: Path) -> None:
         loader(model)
 
 
-@pytest.mark.parametrize("name", ["apnoea", "gpt", "gpt-fusion", "hmm", "tinysleepnet"])
+@pytest.mark.parametrize(
+    "name", ["apnoea", "gpt", "gpt-fusion", "hmm", "sleep-eeg", "tinysleepnet"]
+)
 def test_descriptions(tmp_path: Path, capfd: Out, name: str) -> None:
     folder = shipped(name, tmp_path)
     description = folder / weights.DESCRIPTION_FILE
@@ -78,7 +82,7 @@ def toml(value: object) -> str:
     return json.dumps(value).replace("NaN", "nan").replace('{"a": 1}', "{a = 1}")
 
 
-@pytest.mark.parametrize("name", ["apnoea", "gpt", "gpt-fusion", "hmm", "sleepgpt"])
+@pytest.mark.parametrize("name", ["apnoea", "gpt", "gpt-fusion", "hmm", "sleep-eeg", "sleepgpt"])
 def test_options(tmp_path: Path, capfd: Out, name: str) -> None:
     folder = sleepgpt(tmp_path) if name == "sleepgpt" else shipped(name, tmp_path)
     model = weights.find(str(folder))
@@ -98,7 +102,7 @@ def test_options(tmp_path: Path, capfd: Out, name: str) -> None:
     check()
 
 
-@pytest.mark.parametrize("name", ["apnoea", "gpt"])
+@pytest.mark.parametrize("name", ["apnoea", "gpt", "sleep-eeg"])
 def test_weights(tmp_path: Path, capfd: Out, name: str) -> None:
     folder = shipped(name, tmp_path)
     model = weights.find(str(folder))

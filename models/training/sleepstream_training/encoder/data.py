@@ -118,12 +118,12 @@ def load_development(folder: Path) -> list[Recording]:
     return [load_recording(folder / "raw_eeg" / f"{name}.npz") for name in DEVELOPMENT]
 
 
-def made_up_nights(seeds: range) -> list[Recording]:
+def made_up_nights(seeds: range, hours: float = 8.0) -> list[Recording]:
     """Return the demo's synthetic nights of these seeds, the frontal and the central lead."""
     names = [stage.name for stage in STAGES]
     nights = []
     for seed in seeds:
-        night = synthetic_night(seed=seed)
+        night = synthetic_night(hours, seed)
         labels = np.array([names.index(scored.label) for scored in night.stages])
         volts = night.read(0, night.n_samples)
         for row in MADE_UP_LEADS:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sleepstream.messages import STAGES, Float32Array
+from sleepstream.messages import EPOCH_N_SAMPLES, EPOCH_S, SFREQ, STAGES, Float32Array
 from sleepstream.stager.encoder import Encoder
 from sleepstream.stager.weights import ModelFiles
 from sleepstream_training.encoder.calibration import figures
@@ -24,13 +24,16 @@ from sleepstream_training.encoder.data import (
 )
 from sleepstream_training.encoder.recipe import MixtureData
 from sleepstream_training.encoder.sources import Report
-from sleepstream_training.encoder.strange import UNSEEN, unseen
 from sleepstream_training.encoder.teachers import load_teachers, opinion
+from sleepstream_training.strangers import stranger
 
 GAINS = (1.0, 0.3, 3.0)
 
 N_BEFORE, N_STRANGE = 120, 20
 """Epochs of a real recording before a signal that is no EEG, and epochs of that signal."""
+
+STRANGERS = ("flat", "mains 50 Hz", "white noise *", "heart at 50", "loose contact")
+"""The first three are near what the encoder learns not to know, the others are not."""
 
 COLUMNS = ("n", "accuracy", "kappa", "macro_f1", "recall", "confidence", "ece")
 
@@ -99,8 +102,11 @@ def _confidence(model: ModelFiles, folder: Path) -> Rows:
     Within one: after an hour of a held-out recording, so that the gain is settled.
     """
     night = np.concatenate(load_recording(folder / f"raw_eeg/{HELD_OUT_RAW[0]}.npz").runs)
-    signals = {name: unseen(name, N_STRANGE, np.random.default_rng(1)) for name in UNSEEN}
-    signals = {name: high_passed(x) for name, x in signals.items()}
+    made = {
+        name: stranger(name, N_STRANGE * EPOCH_S, SFREQ, np.random.default_rng(1))
+        for name in STRANGERS
+    }
+    signals = {name: high_passed(x.reshape(-1, EPOCH_N_SAMPLES)) for name, x in made.items()}
     signals["the EEG x1000"] = night[-N_STRANGE:] * np.float32(1000)
     rows: Rows = {}
     for name, x in signals.items():

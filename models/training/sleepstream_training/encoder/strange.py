@@ -1,7 +1,7 @@
 """Signals that are no EEG, so that an encoder learns to say that it does not know.
 
-Out come epochs in the scale of the front end to learn from, and signals in microvolts to ask about.
-The latter are other signals, and a heart and steps are of a kind that was never learned from.
+Out come epochs in the scale of the front end. Those to ask a model about are others: see
+`sleepstream_training.strangers`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ from scipy import fft
 
 from sleepstream.messages import EPOCH_N_SAMPLES, SFREQ, Float32Array
 from sleepstream.stager.front_end import LIMIT
-
-UNSEEN = ("flat", "mains", "white noise", "heart", "steps")
-"""Signals to ask about. The first three are near what is learned from, the others are not."""
 
 _T = np.arange(EPOCH_N_SAMPLES) / SFREQ
 
@@ -52,36 +49,3 @@ def _overload(rng: np.random.Generator) -> Float32Array:
     slope = np.maximum(np.arange(len(spectrum)), 10) ** -rng.uniform(0.5, 1.5)
     out = fft.irfft(spectrum * slope, EPOCH_N_SAMPLES)
     return np.asarray(np.exp(rng.uniform(5, 8)) * out / out.std())
-
-
-def unseen(name: str, n: int, rng: np.random.Generator) -> Float32Array:
-    """Return `n` consecutive epochs in microvolts, shape (n, 3000), of something that is no EEG.
-
-    Parameters
-    ----------
-    name : str
-        One of `UNSEEN`.
-    n : int
-        How many epochs.
-    rng : numpy.random.Generator
-        Source of chance.
-    """
-    t = np.arange(n * EPOCH_N_SAMPLES) / SFREQ
-    if name == "flat":
-        out = np.zeros(len(t))
-    elif name == "mains":
-        out = 40 * np.sin(2 * np.pi * 49.97 * t) + rng.normal(size=len(t))
-    elif name == "white noise":
-        out = 20 * rng.normal(size=len(t))
-    elif name == "heart":
-        phase = np.cumsum(1.05 + 0.03 * rng.normal(size=len(t))) / SFREQ % 1
-        beats = ((0.3, 0.012, 900), (0.33, 0.012, -200), (0.27, 0.01, -90), (0.15, 0.03, 120))
-        out = np.zeros(len(t))
-        for at, width, size in beats:
-            out += size * np.exp(-0.5 * ((phase - at) / width) ** 2)
-        out += 180 * np.exp(-0.5 * ((phase - 0.6) / 0.05) ** 2) + 5 * rng.normal(size=len(t))
-    elif name == "steps":
-        out = 50 * rng.choice((-1.0, 1.0), size=len(t) // 100).repeat(100)
-    else:
-        raise ValueError(f"no such signal: {name}")
-    return np.asarray(out, dtype=np.float32).reshape(n, EPOCH_N_SAMPLES)

@@ -22,13 +22,13 @@ from sleepstream.stager.imports import import_checkpoint
 from sleepstream.stager.stager import Stager
 from sleepstream.stager.weights import ModelFiles
 from sleepstream_training.decoder.data import FEATURES, HYPNOGRAMS, sha256
-from sleepstream_training.evaluation import disorder, judged, metrics, stager
+from sleepstream_training.evaluation import disorder, judged, metrics, stager, strangers
 from sleepstream_training.evaluation.intervals import Figure, figure, resampled
 from sleepstream_training.evaluation.methods import baselines
 from sleepstream_training.evaluation.tables import Cell, Column, Table
 from sleepstream_training.nights import Night, read_nights
 
-ENCODER, DECODER, SCORE = "tinysleepnet", "gpt", "apnoea"
+ENCODER, DECODER, SCORE, JUDGE = "tinysleepnet", "gpt", "apnoea", "sleep-eeg"
 RECORDINGS = Path("raw_eeg")
 PUBLISHED = Path("third_party_weights") / "sleepgpt" / "gpt_shhs_60_48_3_6.pth.tar"
 AMPLIFIERS = (
@@ -152,14 +152,31 @@ def _recordings(data: Path, say: Say) -> Iterator[Topic]:
         "decoder": weights.find(DECODER).fingerprint,
     }
     yield Topic("stager", facts, made)
+    yield _strangers(data, say)
+
+
+def _strangers(data: Path, say: Say) -> Topic:
+    say("staging what is no sleep EEG")
+    found = {one.psg.stem: one.open() for one in find(data / RECORDINGS)}
+    made = strangers.table(strangers.Beds(_bed(ENCODER, JUDGE), _bed(ENCODER, "none")), found)
+    names = (ENCODER, DECODER, JUDGE)
+    return Topic("strangers", {name: weights.find(name).fingerprint for name in names}, [made])
+
+
+def _bed(encoder: str, judge: str) -> Stager:
+    return Stager.load(
+        encoder=encoder,
+        decoder=DECODER,
+        disorder=SCORE,
+        familiarity=judge,
+        device=torch.device("cpu"),
+        bed="evaluation",
+    )
 
 
 def _staged(data: Path, encoder: str, amplifier: stager.Amplifier, say: Say) -> list[stager.Staged]:
     say(f"staging the recordings with {encoder}, {_named(amplifier)}")
-    device = torch.device("cpu")
-    bed = Stager.load(
-        encoder=encoder, decoder=DECODER, disorder=SCORE, device=device, bed="evaluation"
-    )
+    bed = _bed(encoder, JUDGE)
     return [
         stager.stage(one.open(), bed, amplifier, min_valid=0.8, tell=lambda e: say(e.text))
         for one in find(data / RECORDINGS)

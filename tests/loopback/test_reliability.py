@@ -12,9 +12,15 @@ import pytest
 import torch
 from reliability.__main__ import main
 from reliability.cases import Case, all_cases
-from reliability.house import House, Observed, a_recording
+from reliability.house import LABEL, Observed, a_recording
 from reliability.oracle import Oracle
+from sleepstream_replay.faults import Faults
 from sleepstream_replay.faults_file import check
+from sleepstream_replay.player import Player, Settings
+from sleepstream_replay.recording import read_recording
+from sleepstream_replay.wire import MemoryOutlet, SimulatedClock
+
+from sleepstream.messages import Event
 
 pytestmark = pytest.mark.loopback
 
@@ -44,13 +50,23 @@ def test_the_command_makes_a_row(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, Observed, Oracle]:
-    folder = tmp_path_factory.mktemp("house")
-    recording = a_recording(folder)
+    """A night that has the record that it has to have, made without a wire and a daemon."""
+    recording = a_recording(tmp_path_factory.mktemp("house"))
     (case,) = [case for case in all_cases() if case.name == "chunks late, overtaken 10 s"]
     before = torch.get_num_threads()
     oracle = Oracle(recording)
+    sent = Player(
+        read_recording(recording, (LABEL,)),
+        Settings(duration_s=case.played_s, faults=Faults(case.faults)),
+        MemoryOutlet(),
+        SimulatedClock(1000.0),
+    )
+    night = Observed(sent_as=case.faults, injected=list(sent.play().injected), n_nights=1)
+    night.estimates = oracle.staged(case, night, 1000.0)
+    night.announced = [estimate.epoch for estimate in night.estimates]
+    night.events = [Event("gap", 1100.0, f"{words} …") for words in case.told]
     torch.set_num_threads(before)
-    return case, House(case, recording, folder).live(), oracle
+    return case, night, oracle
 
 
 def test_a_night_as_it_has_to_be_has_no_problem(seen: tuple[Case, Observed, Oracle]) -> None:

@@ -236,7 +236,6 @@ def _streams() -> Iterator[Case]:
         0.0,
         flapping,
         told=("lost", "reconnected"),
-        back="connected",
     )
 
 

@@ -269,15 +269,19 @@ class Oracle:
         after = want.places_s[order[heard] >= max(ends, default=n_samples)]
         return want, float(np.nanmin(after)) if np.isfinite(after).any() else None
 
+    def staged(self, case: Case, observed: Observed, t0_s: float) -> list[StageEstimate]:
+        """Stage what was sent from `t0_s` on, and heard, without a wire."""
+        chunk = self._sent(case, observed, t0_s)
+        with self._lock:
+            self._stager.reset()
+            return [self._stager.step(e) for e in Epocher(SFREQ, self._montage).push(chunk)]
+
     def _different(self, case: Case, observed: Observed) -> int:
         """Count the epochs that are not what the same samples give without a wire."""
         estimates = observed.estimates
         if not estimates:
             return 0
-        with self._lock:
-            self._stager.reset()
-            chunk = self._sent(case, observed, estimates[0].onset_s)
-            staged = [self._stager.step(e) for e in Epocher(SFREQ, self._montage).push(chunk)]
+        staged = self.staged(case, observed, estimates[0].onset_s)
         pairs = zip(estimates, staged, strict=False)
         unlike = sum(_words(one) != _words(other) for one, other in pairs)
         return unlike + abs(len(estimates) - len(staged))

@@ -75,7 +75,6 @@ _SHARES = slice(2 * N_WAVELET_BANDS, 2 * N_WAVELET_BANDS + len(BANDS_HZ))
 _LEAST_SHARE = -6.0  # below, a filter has taken it: that is the amplifier's doing
 _CHANGING = slice(2, 5)  # bands with enough coefficients to be steady in noise, 3 to 25 Hz
 _NOISE_VARIANCE = 4.0 / np.array([193.0, 380.0, 754.0])
-_STEADIEST = -2.0
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,14 +164,13 @@ def shape(numbers: npt.NDArray[Any]) -> Float64Array:
 
 
 def change(before: npt.NDArray[Any], numbers: npt.NDArray[Any]) -> float:
-    """Return how much more two epochs differ than two of noise do: a log ratio of variances.
+    """Return how much more two epochs differ than two of noise do, which come to 1 in the mean.
 
     The energy of `n` coefficients of noise is a chi-square with `n` degrees of freedom, so that the
     difference of two log energies has a variance of about ``4 / n``.
     """
     steps = numbers[_CHANGING].astype(np.float64) - before[_CHANGING].astype(np.float64)
-    ratio = (steps**2 / _NOISE_VARIANCE).mean()
-    return max(float(np.log(ratio + 1e-3)), _STEADIEST)
+    return float((steps**2 / _NOISE_VARIANCE).mean())
 
 
 def ramp(value: float, limits: tuple[float, float]) -> float:

@@ -66,11 +66,11 @@ RARE = (0.998, 0.9995)
 GAIN_OF_AMPLIFIERS = float(np.log(10.0**2))
 """Beyond the amplitudes that nights have, another factor of ten is any amplifier's."""
 
-STEADY = (0.15, -0.05)
-"""White and pink noise stay below the second. In Sleep-EDF one epoch in a thousand is below 0.5, in
-UCDDB, where wake is quietest, one is below the first."""
+STEADY = (1.6, 1.3)
+"""White and pink noise stay below the second. In Sleep-EDF one epoch in a thousand is below 2.2, in
+UCDDB, where wake is quietest, below 1.4."""
 
-USUAL_CHANGE = 2.0
+USUAL_CHANGE = 4.0
 """What two epochs in a row differ by in Sleep-EDF, UCDDB and made-up nights; see `change`."""
 
 MOST_SURPRISE = 20.0

@@ -50,7 +50,7 @@ before. **Gives** the least of three answers, each 1 within a limit and falling 
   bands below 25 Hz and shares of the bands below 45 Hz, gain taken out, so that mains hardly
   counts); the running mean of the negative log-likelihood, five minutes long;
 - change: how much more the energy from 3 to 25 Hz differs from epoch to epoch than that of noise
-  does, by chi-square; the running mean of its logarithm, ten minutes long.
+  does, by chi-square; the running mean, ten minutes long, in which no epoch counts above four.
 
 ## How often it doubts sleep EEG
 Nights that it has not learned from: share of epochs with a familiarity below 1, and below
@@ -67,8 +67,9 @@ noise, hearts, muscle and a mouse, of which none was learned from.
 
 ## What it cannot tell
 - It needs minutes: about three epochs at the start of a recording and ten in the middle of a night
-  for a spectrum that no stage has, and twice that for noise with the colour of an EEG. And a night
-  needs some minutes to be believed again.
+  for a spectrum that no stage has. Noise takes ten to twenty epochs at the start and more than
+  thirty in a night, and so does an open lead where mains is filtered out, which is such noise. And
+  a night needs some minutes to be believed again.
 - Noise whose power follows an EEG's own ups and downs is EEG to it, and so is the EEG of another
   mammal, a newborn or a patient where the spectrum fits. The mouse that was drawn is believed.
 - Wake full of movement may be doubted for minutes, and so may an EOG or a chin lead or not: it

@@ -102,15 +102,17 @@ Pick = Callable[[Look], float]
 
 
 def _of_process(looks: Sequence[Look], more_mib: float) -> list[Line]:
-    """Judge what was seen of a process, from its first epoch on."""
-    seen = [look for look in looks if look.epoch >= 0]
+    """Judge what was seen of a process, once for each epoch from the first on."""
+    seen = list({look.epoch: look for look in looks if look.epoch >= 0}.values())
+    if not seen:
+        return []
     wanted: tuple[tuple[str, Pick, float], ...] = (
         ("memory, resident, MiB", lambda look: look.rss_mib, more_mib),
         ("memory of its own, MiB", lambda look: look.own_mib, more_mib),
         ("threads", lambda look: look.n_threads, MORE_THREADS),
         ("file handles", lambda look: look.n_files, MORE_FILES),
     )
-    at = [look.at_s for look in seen]
+    at = [look.epoch for look in seen]  # what an epoch leaves behind, however long it took
     trends = {
         name: trend(at, [pick(look) for look in seen], allowed) for name, pick, allowed in wanted
     }

@@ -155,6 +155,13 @@ def test_a_calm_soak_holds_and_says_how_much() -> None:
     assert all(row[-1] == "flat" for table in found.tables[1:4] for row in table.rows)
 
 
+def test_a_soak_that_was_too_short_for_an_epoch_leaves_all_open() -> None:
+    none = replace(LIVED, fast=[replace(CALM, epoch=-1)], slow=[CALM], said_slow=[], said_young=[])
+    found = report(none, WEEK, PARTS)
+    assert found.failures == ()
+    assert {row[-1] for table in found.tables[1:3] for row in table.rows} == {"cannot tell"}
+
+
 @pytest.mark.parametrize(
     ("lived", "week", "failure"),
     [

@@ -98,8 +98,8 @@ def table(beds: Beds, recordings: Mapping[str, Opened]) -> Table:
         "Confidence of the stager alone, and with the judge: mean, largest, and share of epochs "
         f"above {SURE:g} (sure). Doubted: share of epochs that are unscorable or said not to look "
         "like sleep EEG; the first of them, and the first after half an hour of a made-up night. "
-        "The judge has learned from none of these signals; only of noise (*) was it known, by "
-        "calculation, where a limit has to be."
+        "The judge has learned from none of these signals. Where the limit for noise (*) has to "
+        "be was calculated, and then settled with these noises in view: their rows are no test."
     )
     return Table("strangers", "Input that is no sleep EEG", columns, rows, note)
 

@@ -78,8 +78,8 @@ noise, hearts, muscle and a mouse, of which none was learned from.
 - N1, N2 and REM were learned from Fpz-Cz and from made-up nights alone. In UCDDB some quarters of
   an hour of wake are nearly as steady as noise.
 - A real heart, muscle or mouse was never seen: those it was tried on are drawings.
-- The limit for noise was settled with drawn noises and the held-out nights of UCDDB in view: what is
-  said of these is no test.
+- The limit for noise was settled with drawn noises and the held-out nights of UCDDB in view: what
+  is said of these is no test.
 
 ## How it was made
     {COMMAND}

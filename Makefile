@@ -20,7 +20,7 @@ demo: $(VENV)/.run  ## watch a made-up night being staged over LSL (no data, no 
 	$(BIN)/sleepstream demo
 
 test: $(VENV)/.dev lint  ## everything that has to hold: style, types, imports, tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -156,6 +156,10 @@ class Artefacts:
     mains: float | None = 0.0
 
 
+DOUBT = "does not look like sleep EEG"
+"""How the reason begins where the signal is not what the models have learned from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """How far the signal of one epoch can be trusted.
@@ -178,6 +182,11 @@ class Quality:
     def verdict(self) -> str:
         """The worst of it in one sentence; ``"good"`` when nothing was wrong."""
         return self.reasons[0] if self.reasons else "good"
+
+    @property
+    def doubted(self) -> bool:
+        """Whether it was said not to be sleep EEG at all."""
+        return any(reason.startswith(DOUBT) for reason in self.reasons)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

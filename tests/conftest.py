@@ -9,6 +9,7 @@ import pytest
 LOOPBACK = Path(__file__).parent / "loopback"
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give them to one process (`pytest -n 2 --dist loadgroup`): they share ports and a network."""
     for item in items:

@@ -95,6 +95,7 @@ def _restage(
         ended=ended,
         n_epochs=len(stages),
         statistics=stages.statistics(),
+        n_doubted=sum(estimate.quality.doubted for estimate in collected.estimates),
     )
     return report, collected
 

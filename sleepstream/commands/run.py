@@ -108,15 +108,17 @@ def run(settings: Settings) -> int:
 
 
 class _Stages:
-    """Keeps the final stages for the summary; a `Sink`."""
+    """Keeps the final stages for the summary, and counts the doubted ones; a `Sink`."""
 
     def __init__(self) -> None:
         self.hypnogram = Hypnogram()
+        self.n_doubted = 0
 
     def show(self, estimate: StageEstimate) -> None:
         """Keep a final stage."""
         if estimate.final:
             self.hypnogram.append(estimate.stage)
+            self.n_doubted += estimate.quality.doubted
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,7 @@ def _night(house: _House, source: LslSource) -> NightReport:
         ended=reason,
         n_epochs=len(stages.hypnogram),
         statistics=stages.hypnogram.statistics(),
+        n_doubted=stages.n_doubted,
     )
 
 

@@ -129,6 +129,7 @@ def _stage(
         ended=END,
         n_epochs=len(stages),
         statistics=Hypnogram(stages).statistics(),
+        n_doubted=sum(estimate.quality.doubted for estimate in collected.estimates),
         agreement=agreement(reference[: len(stages)], stages) if reference else None,
     )
 

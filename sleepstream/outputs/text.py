@@ -135,6 +135,8 @@ class NightReport:
         Final epochs.
     statistics : SleepStatistics
         The night in numbers.
+    n_doubted : int
+        Epochs that do not look like sleep EEG, whose stages are in the statistics all the same.
     agreement : Agreement or None
         With the stages that somebody else scored, where there are any.
     """
@@ -145,6 +147,7 @@ class NightReport:
     ended: str
     n_epochs: int
     statistics: SleepStatistics
+    n_doubted: int = 0
     agreement: Agreement | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -155,6 +158,7 @@ class NightReport:
             "store": None if self.store is None else str(self.store),
             "ended": self.ended,
             "n_epochs": self.n_epochs,
+            "n_doubted": self.n_doubted,
             "statistics": self.statistics.as_json(),
             "agreement": None if self.agreement is None else self.agreement.as_json(),
         }
@@ -168,6 +172,9 @@ def summary_table(report: NightReport) -> RenderableType:
         _path(f"record: {kept}"),
         statistics_table(report.statistics),
     ]
+    if report.n_doubted:
+        doubted = f"{report.n_doubted} of {report.n_epochs} epochs do not look like sleep EEG"
+        parts.append(_text(f"{doubted}: look at the signal before you use their stages"))
     if report.agreement is not None:
         parts.append(agreement_table(report.agreement))
     return Group(*parts)

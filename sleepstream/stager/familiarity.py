@@ -34,7 +34,7 @@ from safetensors.numpy import load_file
 from scipy import special
 
 from sleepstream.errors import ModelError
-from sleepstream.messages import N_STAGES, Float32Array, Float64Array, frozen
+from sleepstream.messages import DOUBT, N_STAGES, Float32Array, Float64Array, frozen
 from sleepstream.stager import weights
 from sleepstream.stager.spectral import BANDS_HZ, N_WAVELET_BANDS
 from sleepstream.stager.weights import ModelFiles
@@ -50,9 +50,6 @@ NO_JUDGE = "none"
 
 UNFAMILIAR = 0.5
 """Below this familiarity the reason is said, and the epoch does not count as sleep EEG."""
-
-DOUBT = "does not look like sleep EEG"
-"""How every reason begins."""
 
 LEAST = 0.02
 """So much is always left of what a network says: the most probable stage stays it."""

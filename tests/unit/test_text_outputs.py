@@ -177,6 +177,9 @@ def a_report(scored: bool) -> NightReport:
 
 def test_the_summary_says_where_the_record_is_and_how_the_night_was() -> None:
     text = printed(summary_table(a_report(scored=False)))
+    assert "do not look like" not in text
+    doubted = printed(summary_table(dataclasses.replace(a_report(scored=False), n_doubted=2)))
+    assert f"2 of {a_report(scored=False).n_epochs} epochs do not look like sleep EEG" in doubted
     for part in ("8 epochs", "the stream ended", "3fa90c11", "nights.sqlite", "TST", "2.0 min"):
         assert part in text
     assert "kappa" not in text

@@ -13,12 +13,11 @@ import numpy as np
 from sleepstream_replay.synthetic import synthetic_night
 
 from sleepstream.corpora.scored import Opened
-from sleepstream.messages import EPOCH_S, Chunk, Float32Array, StageEstimate
+from sleepstream.messages import DOUBT, EPOCH_S, Chunk, Float32Array, StageEstimate
 from sleepstream.outputs.sink import Collected
 from sleepstream.pipeline import Bed, stage_recording
 from sleepstream.signal.epocher import Epocher
 from sleepstream.signal.montage import Montage
-from sleepstream.stager.familiarity import DOUBT
 from sleepstream.stager.stager import Stager
 from sleepstream_training.evaluation.intervals import Figure
 from sleepstream_training.evaluation.tables import Cell, Column, Table

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from sleepstream.commands.setup import console, stop_on_signals
 from sleepstream.errors import SettingsError
 from sleepstream.stager.weights import user_folder
@@ -89,9 +91,7 @@ def encoder(
                 reporter.say(f"stopped at {stopped}; the same command goes on from there")
                 return INTERRUPTED
     if model:
-        sys.stdout.write(f"{model.folder}\n")
-        say.print(f"its card: {model.folder / 'CARD.md'}")
-        say.print(f"use it with: sleepstream run --encoder {model.folder}")
+        _show(say, model.folder, "--encoder")
     return 0
 
 
@@ -151,9 +151,7 @@ def decoder(
         except Stopped:
             reporter.say("stopped; the same command goes on from there")
             return INTERRUPTED
-    sys.stdout.write(f"{model.folder}\n")
-    say.print(f"its card: {model.folder / 'CARD.md'}")
-    say.print(f"use it with: sleepstream run --decoder {model.folder}")
+    _show(say, model.folder, "--decoder")
     return 0
 
 
@@ -209,10 +207,15 @@ def disorder(
         except Stopped:
             reporter.say("stopped; the same command goes on from there")
             return INTERRUPTED
-    sys.stdout.write(f"{model.folder}\n")
-    say.print(f"its card: {model.folder / 'CARD.md'}")
-    say.print(f"use it with: sleepstream run --disorder {model.folder}")
+    _show(say, model.folder, "--disorder")
     return 0
+
+
+def _show(say: Console, folder: Path, flag: str) -> None:
+    """Say where the model lies, and how to use it."""
+    sys.stdout.write(f"{folder}\n")
+    say.print(f"its card: {folder / 'CARD.md'}")
+    say.print(f"use it with: sleepstream run {flag} {folder}")
 
 
 def _as_given() -> list[str]:

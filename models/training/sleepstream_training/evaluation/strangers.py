@@ -13,7 +13,7 @@ import numpy as np
 from sleepstream_replay.synthetic import synthetic_night
 
 from sleepstream.corpora.scored import Opened
-from sleepstream.messages import DOUBT, EPOCH_S, Chunk, Float32Array, StageEstimate
+from sleepstream.messages import EPOCH_S, Chunk, Float32Array, StageEstimate
 from sleepstream.outputs.sink import Collected
 from sleepstream.pipeline import Bed, stage_recording
 from sleepstream.signal.epocher import Epocher
@@ -128,8 +128,7 @@ def _row(alone: Sequence[StageEstimate], judged: Sequence[StageEstimate]) -> lis
 
 
 def _doubted(estimate: StageEstimate) -> bool:
-    unusable = estimate.stage is None
-    return unusable or any(reason.startswith(DOUBT) for reason in estimate.quality.reasons)
+    return estimate.stage is None or estimate.quality.doubted
 
 
 def _first_doubt(said: Sequence[StageEstimate]) -> int | None:

@@ -20,6 +20,7 @@ from sleepstream_training.evaluation.methods import (
     load_gpt,
     of_model,
     run_together,
+    soft,
 )
 from sleepstream_training.evaluation.tables import Column, Table
 from sleepstream_training.nights import Night, period, read_nights
@@ -355,6 +356,23 @@ def test_a_long_wake_is_told_apart_from_a_short_one() -> None:
     assert table.rows[0][1] == table.rows[1][1] == len(stages[period(stages)])
     short = replace(night, stages=stages[200:], probs=probs[200:])
     assert behind.after_long_wake([short], [night], {}) == []
+
+
+def test_what_it_costs_to_be_causal_is_counted_against_whom_sees_the_future() -> None:
+    stages = np.array([0] * 20 + [int(code) for code in made_up(3, 200)] + [0] * 20)
+    probs = (0.8 * np.eye(5) + 0.04)[stages].astype(np.float32)
+    probs[::4] = 0.2, 0.2, 0.2, 0.1, 0.3  # a quarter says REM, whatever it is
+    night = Night("n", "s", "sleep-edf-sc", stages, probs=probs)
+    known = Night("n", "s", "sleep-edf-sc", stages, probs=np.eye(5)[stages])
+    sees = baselines([])["Markov"]
+    table = behind.causality(
+        [night], {"sees": lambda _: sees([soft(known)]), "ours": baselines([])["Markov"]}
+    )
+    gains = [row[-1] for row in table.rows]
+    assert [row[0] for row in table.rows] == ["sees", "ours"]
+    assert gains[0].value == 0.0
+    assert gains[1].value == pytest.approx(100 * (table.rows[1][2].value - 1.0))
+    assert gains[1].value < -10
 
 
 @pytest.mark.data
